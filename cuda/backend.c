@@ -1,41 +1,22 @@
-/* The CUDA backend's entry: says why it cannot run here. */
-#include "harness/backend.h"
+/* The CUDA backend's table. */
+#include "cuda/forward.h"
+#include "cuda/ops.h"
 
-#include <dlfcn.h>
-
-/* This build holds no CUDA device code, so a machine with a driver is blocked as well, for the other reason. */
-static fal_status unavailable(fal_error *err)
-{
-    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-    if (!driver)
-        return fal_fail(err, FAL_ERR_BLOCKED, "install an NVIDIA driver, or run on a machine that has one",
-                        "libcuda.so.1 not found");
-    dlclose(driver);
-    return fal_fail(err, FAL_ERR_BLOCKED, "the CUDA kernels are not part of this version",
-                    "CUDA device code not built");
-}
-
-static fal_status devices(fal_device_info *out, int cap, int *n, fal_error *err)
-{
-    (void)out;
-    (void)cap;
-    *n = 0;
-    return unavailable(err);
-}
-
-static fal_status open_device(const fal_backend_options *options, fal_context **out, fal_error *err)
-{
-    (void)options;
-    (void)out;
-    return unavailable(err);
-}
-
-static const char *const variants[] = { "", NULL };
-
-/* The operations are never reached: open refuses first. */
 const fal_backend fal_cuda_backend = {
     .name = "cuda",
-    .variants = variants,
-    .devices = devices,
-    .open = open_device,
+    .variants = fal_cu_variants,
+    .devices = fal_cu_devices,
+    .open = fal_cu_open,
+    .close = fal_cu_close,
+    .device = fal_cu_device,
+    .memory = fal_cu_memory,
+    .launches = fal_cu_launches,
+#define FAL_OP(op) .op = fal_cu_##op,
+#include "harness/ops.def"
+    .session_open = fal_cu_session_open,
+    .session_close = fal_cu_session_close,
+    .reset = fal_cu_reset,
+    .forward = fal_cu_forward,
+    .read_tensor = fal_cu_read_tensor,
+    .session_memory = fal_cu_session_memory,
 };

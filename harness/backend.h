@@ -83,7 +83,7 @@ typedef struct fal_taps {
     void *user;
     /* true when give() shall be called for this site and layer (layer -1 for sites of scope MODEL) */
     bool (*wants)(void *user, fal_site site, int layer);
-    /* a host copy of the rows of tokens [first, first + n) of the request; data: [n, sub, width], valid during the call */
+    /* a host copy of the rows of tokens [first, first + n) of this forward call; data: [n, sub, width], valid during the call */
     fal_status (*give)(void *user, fal_site site, int layer, int first, int n, const void *data, fal_error *err);
     /* teacher forcing: values that replace this site's result after give(), same layout, or NULL to leave it */
     const void *(*forced)(void *user, fal_site site, int layer, int first, int n);

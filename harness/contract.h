@@ -112,7 +112,7 @@ typedef struct {
 
 typedef struct {
     const fal_contract *const *contracts; int n_contracts; /* sorted by stem */
-    int n_found, n_parsed;                        /* files named *.yaml / of those, without any error */
+    int n_found, n_read, n_parsed;                /* files named *.yaml / read as YAML at all / without any error */
 } fal_contract_set;
 
 /* A diagnosis of one place of one file. */

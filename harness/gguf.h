@@ -1,4 +1,4 @@
-/* GGUF container reader: bytes of a mapped file to key/value pairs and tensor descriptions, everything bounded by the file. */
+/* GGUF container reader: a mapped file to key/value pairs and tensor descriptions, everything bounded by the file. */
 #ifndef FAL_GGUF_H
 #define FAL_GGUF_H
 
@@ -28,6 +28,7 @@ typedef struct {
 
 typedef struct {
     const char *path;          /* as given */
+    const char *shown;         /* path for messages: escaped, and cut at the front when long */
     const unsigned char *base; /* the mapped bytes */
     uint64_t size;
     uint32_t version;          /* 2 or 3 */
@@ -36,6 +37,8 @@ typedef struct {
     uint64_t n_kv, n_tensors;
     const fal_gguf_kv *kv;     /* [n_kv], in file order */
     const fal_tensor *tensors; /* [n_tensors], in file order */
+    const size_t *kv_by_key;   /* [n_kv] indices of kv, keys ascending */
+    const size_t *tensor_by_name; /* [n_tensors] indices of tensors, names ascending */
 } fal_gguf;
 
 /* what    Maps the file read-only and checks all of it but the tensor data. *out is set only on success.
@@ -50,10 +53,12 @@ void fal_gguf_close(fal_gguf *g);
 
 const fal_gguf_kv *fal_gguf_find_kv(const fal_gguf *g, const char *key);     /* NULL when absent */
 const fal_tensor *fal_gguf_find_tensor(const fal_gguf *g, const char *name); /* NULL when absent */
-const char *fal_gguf_type_name(fal_gguf_type type);
+const char *fal_gguf_type_name(fal_gguf_type type);                          /* "u32", "string", ...; never NULL */
 
-/* what    Typed getters: FAL_ERR_INPUT when the key is absent, has another kind of type, or lies outside [min, max]. */
-fal_status fal_gguf_get_u32(const fal_gguf *g, const char *key, uint32_t min, uint32_t max, uint32_t *out, fal_error *err);
+/* what    Typed getters: FAL_ERR_INPUT when the key is absent, has another kind of type, or lies outside [min, max].
+           get_u32 takes integers of every width, get_f32 F32 and F64 (rounded to f32). */
+fal_status fal_gguf_get_u32(const fal_gguf *g, const char *key, uint32_t min, uint32_t max, uint32_t *out,
+                            fal_error *err);
 fal_status fal_gguf_get_f32(const fal_gguf *g, const char *key, float *out, fal_error *err);
 
 /* what    Prints version, metadata and tensors for a person; all text from the file is escaped. */

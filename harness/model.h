@@ -30,9 +30,10 @@ typedef struct {
 } fal_model;
 
 /* what    Opens a GGUF and binds configuration and every tensor of the architecture.
-   refuses an architecture other than qwen3moe, a dense FFN name (blk.N.ffn_{gate,up,down}.weight), a missing, unknown-typed
-           or misshapen tensor, a type that no implementation computes, values out of range: FAL_ERR_INPUT, err->contract
-           = "FALSIFY-QW3-MOE-FORWARD-002" or "qwen3-moe-forward-v1" / "tensor-names-v1" / "tensor-layout-v1"
+   refuses a file that is no sound GGUF, an architecture other than qwen3moe, a dense FFN name
+           (blk.N.ffn_{gate,up,down}.weight), a missing, misshapen or unknown tensor, a type that no implementation
+           computes, values out of range, keys that ask for another computation: FAL_ERR_INPUT, err->contract =
+           "FALSIFY-QW3-MOE-FORWARD-002"; it stays empty when there is no such file
    owns    *out belongs to the caller: fal_model_close */
 fal_status fal_model_open(const char *path, fal_model **out, fal_error *err);
 /* what    The same on an opened container, which the model takes over (also on failure). */
@@ -42,8 +43,9 @@ void fal_model_close(fal_model *m);
 fal_status fal_model_digest(fal_model *m, fal_error *err);
 
 /* what    The preconditions of a forward call that every backend refuses with the same message: no tokens, a token id
-           outside [0, n_vocab), n_past + n_tokens > n_ctx. */
-fal_status fal_request_check(const fal_config *c, const int32_t *tokens, int n_tokens, int n_past, int n_ctx, fal_error *err);
+           outside [0, n_vocab), n_past + n_tokens > n_ctx. FAL_ERR_INPUT, err->contract = "qwen3-moe-forward-v1". */
+fal_status fal_request_check(const fal_config *c, const int32_t *tokens, int n_tokens, int n_past, int n_ctx,
+                             fal_error *err);
 
 /* what    cos and sin of RoPE, computed in float64 and rounded once: tables [n_ctx, head_dim/2] f32, angle(p,i) =
            p * freq_base^(-2i/head_dim). The same bytes for every backend.

@@ -55,6 +55,8 @@ fal_status fal_observation_writer_make(const char *path, fal_observation_writer 
 fal_status fal_observation_declare(fal_observation_writer *w, const char *name, fal_dtype dtype, int n_dims, const int64_t *ne, fal_error *err);
 /* what    Writes n bytes at byte `at` of the tensor. Bytes never put read as 0xFF. */
 fal_status fal_observation_put(fal_observation_writer *w, const char *name, size_t at, const void *data, size_t n, fal_error *err);
+/* what    The first declared tensor that is not completely put, or NULL; *bytes: how many bytes of all tensors are missing. */
+const char *fal_observation_unput(const fal_observation_writer *w, size_t *bytes);
 /* what    Writes the header (about is borrowed), fsyncs, renames into place. On failure no file is left under the final name. */
 fal_status fal_observation_finish(fal_observation_writer *w, json_t *about, fal_error *err);
 void fal_observation_writer_free(fal_observation_writer *w); /* also removes an unfinished temp file */

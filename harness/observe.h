@@ -39,6 +39,11 @@ void fal_spec_free(fal_spec_box *box);
            JSON line {"status": name, "message", "hint", "contract", "seconds"} per spec on out. */
 fal_status fal_observe_serve(FILE *in, FILE *out, fal_error *err);
 
+/* what    Checks that a file is about what was asked: backend and variant that ran, number of requests, every tensor with
+           its type and shape, or the preload or refusal record. Looks at no tensor data.
+   refuses FAL_ERR_INPUT naming file, request and tensor */
+fal_status fal_observation_answers(const fal_observation *o, const fal_spec *spec, fal_error *err);
+
 /* ---- the parent's side -------------------------------------------------------------------------------------------- */
 
 typedef enum { FAL_OUTCOME_DONE, FAL_OUTCOME_REFUSED, FAL_OUTCOME_BLOCKED, FAL_OUTCOME_ERROR, FAL_OUTCOME_CRASHED,

@@ -1,0 +1,30 @@
+/* embed: rows of the token embedding, dequantised. */
+#include "quant.cuh"
+
+#define ARGS                                                                                                           \
+    int n_tokens, int n_embd, const unsigned char *w, const int *tokens, float *y
+
+/* One slice of 32 lanes per token. */
+static __device__ void embed(int type, ARGS)
+{
+    const long t = fal_global_id() / 32;
+    const int lane = (int)threadIdx.x & 31;
+    if (t >= n_tokens) return;
+    const unsigned char *row = w + (long)tokens[t] * fal_row_bytes(type, n_embd);
+    float *y_t = y + t * n_embd; /* y[t,:] */
+    for (int step = 0; step * FAL_STEP < n_embd; step++) {
+        float4 a, b;
+        int at_a, at_b;
+        fal_lane_weights(type, row, n_embd, step, lane, &a, &b, &at_a, &at_b);
+        fal_store_4(a, y_t, at_a, n_embd);
+        fal_store_4(b, y_t, at_b, n_embd);
+    }
+}
+#define KERNEL(name, type) \
+    FAL_KERNEL fal_cu_embed_##name(ARGS) { embed(type, n_tokens, n_embd, w, tokens, y); }
+
+KERNEL(f32, FAL_F32)
+KERNEL(f16, FAL_F16)
+KERNEL(q8_0, FAL_Q8_0)
+KERNEL(q4_k, FAL_Q4_K)
+KERNEL(q6_k, FAL_Q6_K)

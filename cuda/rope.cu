@@ -1,0 +1,18 @@
+/* rope: rotates (i, i + head_dim/2) of every head by the angle of position first_pos + t, from tables. */
+#include "quant.cuh"
+
+/* One thread per pair. */
+FAL_KERNEL fal_cu_rope(int n_tokens, int n_head, int head_dim, int first_pos, const float *x,
+                       const float *cos_table, const float *sin_table, float *y)
+{
+    const int half_dim = head_dim / 2;
+    const long r = fal_global_id() / half_dim; /* t * n_head + h */
+    const int i = (int)(fal_global_id() % half_dim);
+    if (r >= (long)n_tokens * n_head) return;
+    const long at = (first_pos + r / n_head) * half_dim + i; /* [pos, i] of the tables */
+    const long p = r * head_dim + i;
+    const float a = x[p], b = x[p + half_dim], c = cos_table[at], s = sin_table[at];
+    y[p] = a * c - b * s;
+    y[p + half_dim] = a * s + b * c;
+}
+

@@ -1,0 +1,216 @@
+/* Loading a set of contracts: finding the files, reading each, resolving references, and handing out what is whole. */
+#include "harness/contract.h"
+
+#include "harness/contract_keys.h"
+#include "harness/digest.h"
+#include "harness/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* The set and everything in it: one arena. */
+typedef struct {
+    fal_contract_set set; /* first, so that a pointer to it is one to the box */
+    fal_arena arena;
+} box;
+
+typedef struct {
+    box *box;
+    fal_diagnoses *diag;
+    fal_contract_file **files;
+    struct stat *stats; /* in parallel, to know a file that comes by two paths */
+    int n, cap;
+} loader;
+
+static fal_status no_memory(fal_error *err)
+{
+    return fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while loading contracts");
+}
+
+/* ---- finding files ---- */
+
+static bool ends_with(const char *s, const char *end)
+{
+    const size_t n = strlen(s), m = strlen(end);
+    return n > m && strcmp(s + n - m, end) == 0;
+}
+
+static fal_status add_file(loader *l, const char *path, const struct stat *st, fal_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    for (int i = 0; i < l->n; i++) {
+        const char *known = l->files[i]->contract.path, *known_slash = strrchr(known, '/');
+        if (l->stats[i].st_dev == st->st_dev && l->stats[i].st_ino == st->st_ino && st->st_ino != 0 &&
+            strcmp(known_slash ? known_slash + 1 : known, name) == 0)
+            return FAL_OK;
+    }
+    if (l->n == l->cap) {
+        if (l->cap > INT_MAX / 2) return no_memory(err);
+        const int cap = l->cap ? l->cap * 2 : 32;
+        fal_contract_file **files = realloc(l->files, (size_t)cap * sizeof *files);
+        if (!files) return no_memory(err);
+        l->files = files;
+        struct stat *stats = realloc(l->stats, (size_t)cap * sizeof *stats);
+        if (!stats) return no_memory(err);
+        l->stats = stats;
+        l->cap = cap;
+    }
+    fal_arena *a = &l->box->arena;
+    fal_contract_file *f = fal_arena_take(a, 1, sizeof *f);
+    if (!f) return no_memory(err);
+    f->arena = a;
+    f->contract.path = fal_arena_copy(a, path, strlen(path));
+    const bool is_yaml = ends_with(name, ".yaml");
+    f->contract.stem = fal_arena_copy(a, name, strlen(name) - (is_yaml ? strlen(".yaml") : 0));
+    if (a->failed) return no_memory(err);
+    f->d = (fal_file_diagnosis){ .all = l->diag, .path = f->contract.path };
+    l->stats[l->n] = *st;
+    l->files[l->n++] = f;
+    if (is_yaml) l->box->set.n_found++;
+    return FAL_OK;
+}
+
+static fal_status add_folder(loader *l, const char *folder, fal_error *err)
+{
+    DIR *dir = opendir(folder);
+    if (!dir)
+        return fal_fail(err, FAL_ERR_NOTHING, "make the folder readable", "contracts: cannot list folder %s: %s", folder, strerror(errno));
+    fal_status status = FAL_OK;
+    int found = 0;
+    for (struct dirent *e; status == FAL_OK && (e = readdir(dir)) != NULL;) {
+        /* .yml too: it is refused by name later, because a contract that nobody reads looks like one that holds */
+        if (e->d_name[0] == '.' || (!ends_with(e->d_name, ".yaml") && !ends_with(e->d_name, ".yml"))) continue;
+        char *path = NULL;
+        const char *gap = folder[0] && folder[strlen(folder) - 1] == '/' ? "" : "/";
+        if (asprintf(&path, "%s%s%s", folder, gap, e->d_name) < 0) {
+            status = no_memory(err);
+            break;
+        }
+        struct stat st;
+        if (stat(path, &st) != 0) st = (struct stat){ 0 }; /* a dangling link: fails to open, and is told so */
+        status = add_file(l, path, &st, err);
+        free(path);
+        found++;
+    }
+    closedir(dir);
+    if (status == FAL_OK && found == 0)
+        return fal_fail(err, FAL_ERR_NOTHING, "name a folder with contracts, or a contract", "contracts: no *.yaml in folder %s", folder);
+    return status;
+}
+
+static int compare_files(const void *pa, const void *pb)
+{
+    const fal_contract_file *a = *(fal_contract_file *const *)pa, *b = *(fal_contract_file *const *)pb;
+    const int by_stem = strcmp(a->contract.stem, b->contract.stem);
+    return by_stem != 0 ? by_stem : strcmp(a->contract.path, b->contract.path);
+}
+
+static fal_status find_files(loader *l, const char *const *paths, int n_paths, fal_error *err)
+{
+    for (int i = 0; i < n_paths; i++) {
+        struct stat st;
+        if (stat(paths[i], &st) != 0)
+            return fal_fail(err, FAL_ERR_NOTHING, "name a folder with contracts, or a contract", "contracts: %s: %s", paths[i], strerror(errno));
+        const fal_status status = S_ISDIR(st.st_mode) ? add_folder(l, paths[i], err) : add_file(l, paths[i], &st, err);
+        if (status != FAL_OK) return status;
+    }
+    if (l->n == 0) return fal_fail(err, FAL_ERR_NOTHING, "name a folder with contracts, or a contract", "contracts: no path given");
+    qsort(l->files, (size_t)l->n, sizeof *l->files, compare_files);
+    return FAL_OK;
+}
+
+/* ---- reading ---- */
+
+static bool is_stem(const char *s)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+    const size_t n = strlen(s);
+    return n > 0 && n < 64 && strspn(s, allowed) == n && s[0] != '-';
+}
+
+static fal_status read_file(fal_contract_file *f, const fal_contract_file *before, fal_error *err)
+{
+    const fal_place none = { 0, 0 };
+    const char *path = f->contract.path;
+    if (!ends_with(path, ".yaml"))
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, "rename it to <stem>.yaml", "a contract file is named <stem>.yaml");
+    else if (!is_stem(f->contract.stem))
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, "use letters, digits, '-', '_' and '.', fewer than 64",
+                     "the stem of the file name cannot name a contract");
+    if (before && strcmp(before->contract.stem, f->contract.stem) == 0)
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, NULL, "there is another contract of that name: %s", fal_shown(f, before->contract.path));
+    fal_status status = fal_yaml_load(path, f->arena, &f->d, &f->yaml, err);
+    if (status != FAL_OK) return status;
+    if (f->yaml.source) {
+        status = fal_sha256(f->yaml.source, f->yaml.size, f->contract.sha256, err);
+        if (status != FAL_OK) return status;
+    }
+    if (f->yaml.root) fal_contract_read(f);
+    return FAL_OK;
+}
+
+static fal_status build_set(loader *l, fal_error *err)
+{
+    box *b = l->box;
+    const fal_contract **whole = fal_arena_take(&b->arena, (size_t)l->n, sizeof *whole);
+    if (!whole) return no_memory(err);
+    bool failed = false;
+    int n_bad = 0;
+    for (int i = 0; i < l->n; i++) {
+        fal_contract_file *f = l->files[i];
+        fal_diagnose_hidden(&f->d);
+        if (f->d.failed) failed = true;
+        if (f->yaml.root) b->set.n_read++;
+        if (f->d.n_errors == 0) whole[b->set.n_contracts++] = &f->contract;
+        else n_bad++;
+    }
+    b->set.n_parsed = b->set.n_contracts;
+    b->set.contracts = whole;
+    if (failed || b->arena.failed || !fal_diagnoses_sort(l->diag)) return no_memory(err);
+    if (n_bad > 0)
+        return fal_fail(err, FAL_ERR_INPUT, "mend what the diagnoses name, then validate again", "contracts: %d of %d files have errors", n_bad, l->n);
+    return FAL_OK;
+}
+
+fal_status fal_contract_set_load(const char *const *paths, int n_paths, fal_contract_set **out, fal_diagnoses *diag, fal_error *err)
+{
+    loader l = { .box = calloc(1, sizeof *l.box), .diag = diag };
+    fal_status status = l.box ? find_files(&l, paths, n_paths, err) : no_memory(err);
+    for (int i = 0; status == FAL_OK && i < l.n; i++) status = read_file(l.files[i], i > 0 ? l.files[i - 1] : NULL, err);
+    if (status == FAL_OK) status = fal_contract_resolve(l.files, l.n, err);
+    if (status == FAL_OK) status = build_set(&l, err);
+    free(l.files);
+    free(l.stats);
+    if (status == FAL_OK || status == FAL_ERR_INPUT) *out = &l.box->set;
+    else if (l.box) fal_contract_set_free(&l.box->set);
+    return status;
+}
+
+void fal_contract_set_free(fal_contract_set *set)
+{
+    if (!set) return;
+    box *b = (box *)set;
+    fal_arena_free(&b->arena);
+    free(b);
+}
+
+/* ---- parameters ---- */
+
+double fal_params_number(const fal_params *p, const char *name, double fallback)
+{
+    for (int i = 0; p && i < p->n_params; i++)
+        if (!p->params[i].text && strcmp(p->params[i].name, name) == 0) return p->params[i].number;
+    return fallback;
+}
+
+const char *fal_params_text(const fal_params *p, const char *name, const char *fallback)
+{
+    for (int i = 0; p && i < p->n_params; i++)
+        if (p->params[i].text && strcmp(p->params[i].name, name) == 0) return p->params[i].text;
+    return fallback;
+}

@@ -1,0 +1,95 @@
+/* Key tables: what a map of a contract may hold, read from the YAML tree into a struct by one walker. */
+#ifndef FAL_CONTRACT_KEYS_H
+#define FAL_CONTRACT_KEYS_H
+
+#include "harness/yaml.h"
+
+/* Rules of content, each with a code that stays:
+     CON-001 unknown key          CON-007 repeated name or id    CON-013 shape of an op
+     CON-002 missing key          CON-008 number                 CON-014 tap matches nothing
+     CON-003 wrong kind of value  CON-009 keys that do not go    CON-015 judged against itself
+     CON-004 empty                        together               CON-016 file name
+     CON-017 judgement (cmd_validate.c)
+     CON-005 not one of a list    CON-010 limit                  CON-101 obligation without bound falsifier (warning)
+     CON-006 form of a name       CON-011 reference              CON-102 kernel without falsifiers (warning)
+                                  CON-012 cycle                  CON-103 version without amendment (warning) */
+
+/* One contract file while it is being read. */
+typedef struct {
+    fal_arena *arena;
+    fal_file_diagnosis d;
+    fal_yaml yaml;
+    fal_contract contract;
+    /* the maps that contract.obligations, .stages and .falsifiers came from, in parallel */
+    const fal_yaml_node **obligation_nodes, **stage_nodes, **falsifier_nodes;
+} fal_contract_file;
+
+typedef enum {
+    FAL_KEY_TEXT,   /* const char * */
+    FAL_KEY_TEXTS,  /* a list of text: const char *const * and int */
+    FAL_KEY_NUMBER, /* double */
+    FAL_KEY_COUNT,  /* int >= 1 */
+    FAL_KEY_BOOL,   /* bool */
+    FAL_KEY_MAP,    /* only its node is handed out */
+    FAL_KEY_LIST    /* the same */
+} fal_key_kind;
+
+/* The form of a name. */
+typedef struct {
+    const char *expected; /* for the message: "expected ..." */
+    bool (*fits)(const char *s);
+} fal_form;
+extern const fal_form fal_form_falsifier_id, fal_form_id, fal_form_short_id, fal_form_name, fal_form_prompt,
+    fal_form_version, fal_form_date, fal_form_oracle_prompt;
+
+#define FAL_NOT_STORED ((size_t)-1)
+#define FAL_N(array)   (sizeof(array) / sizeof((array)[0]))
+#define FAL_AT(node)   (node)->place, (node)->width
+
+/* One row of a key table. */
+typedef struct {
+    const char *name;
+    fal_key_kind kind;
+    bool required;
+    size_t at, n_at;            /* offsets in the struct, or FAL_NOT_STORED; n_at is the int count of TEXTS */
+    const char *const *choices; /* NULL-terminated list of allowed values, or NULL */
+    const fal_form *form;       /* or NULL */
+    bool distinct;              /* TEXTS: no entry twice */
+} fal_key;
+
+/* what    Reads node, which must be a map, by its table: stores scalars and lists of text into the struct at `into`
+           (NULL when nothing is stored) and the node of every key that is there into found[] (as long as the table).
+           Diagnoses unknown, missing, empty and ill-formed keys. what: "a falsifier", for messages.
+           False when node is no map. */
+bool fal_keys_read(fal_contract_file *f, const fal_yaml_node *node, const char *what, const fal_key *keys,
+                   size_t n_keys, void *into, const fal_yaml_node **found);
+
+/* what    The text of a scalar that may stand under `name`, or NULL after a diagnosis. */
+const char *fal_text_read(fal_contract_file *f, const fal_yaml_node *node, const char *name, const char *const *choices,
+                          const fal_form *form);
+/* what    True when node is of that kind, else a diagnosis (none for a broken node). */
+bool fal_node_is(fal_contract_file *f, const fal_yaml_node *node, fal_yaml_kind kind, const char *name);
+/* what    A number of the one grammar, or false after a diagnosis. */
+bool fal_number_read(fal_contract_file *f, const fal_yaml_node *node, const char *name, double *out);
+bool fal_bool_read(fal_contract_file *f, const fal_yaml_node *node, const char *name, bool *out);
+
+/* what    Text from the file in a form that is safe in a message, shortened; in the arena, never NULL. */
+const char *fal_shown(fal_contract_file *f, const char *s);
+/* what    "did you mean 'x'?", else "one of: a, b, c"; in the arena; NULL when there is nothing to suggest. */
+const char *fal_suggest(fal_contract_file *f, const char *s, const char *const *names, size_t n);
+size_t fal_count_names(const char *const *names); /* of a NULL-terminated list */
+
+/* ---- the parts of a contract ---- */
+
+/* what    Reads the tree into f->contract; contract_read.c */
+void fal_contract_read(fal_contract_file *f);
+/* what    Reads one entry of `check`; false when it is no map; contract_check.c */
+bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *out);
+/* what    Reads `shapes`, `then` and `with` of a check of one op; contract_shape.c */
+void fal_shapes_read(fal_contract_file *f, const fal_yaml_node *node, const char *op, fal_check *out);
+void fal_then_read(fal_contract_file *f, const fal_yaml_node *node, const char *op, fal_check *out);
+void fal_with_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *out);
+/* what    Resolves references within and between the files, which are sorted by stem; contract_refs.c */
+fal_status fal_contract_resolve(fal_contract_file *const *files, int n, fal_error *err);
+
+#endif

@@ -1,0 +1,34 @@
+/* Collecting diagnoses of one input file: places, source lines, and a cap so that a hostile file stays readable. */
+#ifndef FAL_DIAGNOSIS_H
+#define FAL_DIAGNOSIS_H
+
+#include "harness/contract.h"
+
+enum { FAL_DIAGNOSES_PER_FILE = 50 }; /* errors kept of one file, and as many warnings */
+
+/* The diagnoses of one file on their way into the common list. Strings are borrowed. */
+typedef struct {
+    fal_diagnoses *all;
+    const char *path;
+    const char *source; /* NULL until the file was read */
+    size_t size;
+    const size_t *lines; /* offset of each line's first byte */
+    size_t n_lines;
+    int n_errors, n_warnings; /* all of them, kept or not */
+    bool failed;              /* memory ran out */
+} fal_file_diagnosis;
+
+typedef enum { FAL_WARNING, FAL_MISTAKE } fal_severity;
+
+/* what    Adds one diagnosis. width: characters to underline. suggestion may be NULL. Text from the file that goes into
+           the message must have passed fal_text_add_safe. Beyond the cap it only counts. */
+void fal_diagnose(fal_file_diagnosis *d, fal_severity severity, const char *rule, fal_place place, int width,
+                  const char *suggestion, const char *fmt, ...) __attribute__((format(printf, 7, 8)));
+/* what    True when a further error would only be counted, so that nobody needs to word it. */
+bool fal_diagnosis_is_full(const fal_file_diagnosis *d);
+/* what    Adds the count of what the cap left out, once a file is done. */
+void fal_diagnose_hidden(fal_file_diagnosis *d);
+/* what    Orders by path, then place; diagnoses of one place keep their order. False when memory ran out. */
+bool fal_diagnoses_sort(fal_diagnoses *d);
+
+#endif

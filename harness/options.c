@@ -1,0 +1,257 @@
+/* The options of plan and run: the table, parsing by getopt_long, and the folders that follow from them. */
+#include "harness/options.h"
+
+#include "harness/text.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { LONG_ONLY = 256, O_CONTRACT, O_BACKEND, O_STAGE, O_DEVICE, O_MODEL, O_SEED, O_JSON, O_REQUIRE, O_FAIL_FAST,
+       O_EVIDENCE, O_COLOR, O_ROOT, O_KEEP, O_TIMEOUT, O_NO_PROBE };
+enum { IN_PLAN = 1, IN_RUN = 2, IN_BOTH = 3 };
+
+static const struct {
+    const char *name;
+    int key;
+    const char *arg;   /* placeholder; NULL for a switch */
+    int where;         /* plan takes run's own options too, so that a command line can be planned before it is run */
+    bool shown_in_plan;
+    const char *help;
+} table[] = {
+    { "select", 'k', "GLOB", IN_BOTH, true, "falsifiers, falsifier/check or cases whose id matches (repeatable)" },
+    { "contract", O_CONTRACT, "GLOB", IN_BOTH, true, "contracts whose name matches (repeatable)" },
+    { "stage", O_STAGE, "ID", IN_BOTH, true, "falsifiers of the obligations that this stage lists (repeatable)" },
+    { "backend", O_BACKEND, "NAME", IN_BOTH, true, "only this backend: reference, opencl, cuda (repeatable)" },
+    { "device", O_DEVICE, "D", IN_BOTH, true, "index, part of the name, or UUID; default: first GPU, else first CPU" },
+    { "model", O_MODEL, "FILE", IN_BOTH, true, "GGUF file; default: the shipped test model" },
+    { "require", O_REQUIRE, "B[,B]", IN_BOTH, true, "backends that must not be blocked; default: reference,opencl" },
+    { "seed", O_SEED, "N", IN_BOTH, true, "one more seed beside those of the contracts" },
+    { "root", O_ROOT, "DIR", IN_BOTH, true, "folder that holds contracts/; default: here, else the installed data" },
+    { "json", O_JSON, NULL, IN_BOTH, true, "one JSON document on stdout" },
+    { "color", O_COLOR, "WHEN", IN_BOTH, true, "auto, always or never" },
+    { "verbose", 'v', NULL, IN_BOTH, true, "name what is otherwise only counted" },
+    { "no-probe", O_NO_PROBE, NULL, IN_PLAN, true, "do not look for devices" },
+    { "fail-fast", O_FAIL_FAST, NULL, IN_BOTH, false, "stop at the first failure" },
+    { "timeout", O_TIMEOUT, "S", IN_BOTH, false, "seconds for one observation; default 600" },
+    { "evidence", O_EVIDENCE, "DIR", IN_BOTH, false, "where evidence is written; default: evidence" },
+    { "keep-observations", O_KEEP, "DIR", IN_BOTH, false, "keep the observation files there" },
+    { "help", 'h', NULL, IN_BOTH, true, "this text" },
+};
+enum { N_TABLE = sizeof table / sizeof table[0] };
+
+void fal_options_help(fal_options_for which, FILE *f)
+{
+    if (which == FAL_FOR_PLAN)
+        fputs("usage: falsify plan [options]\n"
+              "Lists every case before anything runs, and why it will or will not run. Takes the options of run.\n\n", f);
+    else
+        fputs("usage: falsify run [options]\n"
+              "Runs the plan: observes in child processes, judges, writes evidence, prints a report.\n\n", f);
+    for (int i = 0; i < N_TABLE; i++) {
+        if (!(table[i].where & (which == FAL_FOR_PLAN ? IN_PLAN : IN_RUN))) continue;
+        if (which == FAL_FOR_PLAN && !table[i].shown_in_plan) continue;
+        char left[64];
+        snprintf(left, sizeof left, "%c%c%s --%s%s%s", table[i].key < LONG_ONLY ? '-' : ' ',
+                 table[i].key < LONG_ONLY ? table[i].key : ' ', table[i].key < LONG_ONLY ? "," : " ", table[i].name,
+                 table[i].arg ? " " : "", table[i].arg ? table[i].arg : "");
+        fprintf(f, "  %-29s %s\n", left, table[i].help);
+    }
+    fputs("\nexit status: 0 all required cases survived, 1 falsified, 2 usage, 3 bad input, 4 nothing selected,\n"
+          "  5 incomplete, 8 output not written, 77 only blocked and none required, 130 interrupted\n", f);
+}
+
+static fal_status parse_number(const char *name, const char *text, double *out, fal_error *err)
+{
+    char *end = NULL;
+    errno = 0;
+    const double v = strtod(text, &end);
+    if (errno || end == text || *end || !(v > 0) || !isfinite(v))
+        return fal_fail(err, FAL_ERR_USAGE, NULL, "--%s '%s': expected a number above 0", name, text);
+    *out = v;
+    return FAL_OK;
+}
+
+static fal_status parse_seed(const char *text, uint64_t *out, fal_error *err)
+{
+    char *end = NULL;
+    errno = 0;
+    const unsigned long long v = strtoull(text, &end, 0);
+    if (errno || end == text || *end || strchr(text, '-'))
+        return fal_fail(err, FAL_ERR_USAGE, NULL, "--seed '%s': expected a whole number from 0 to 2^64-1", text);
+    *out = v;
+    return FAL_OK;
+}
+
+static fal_status parse_require(const char *text, fal_options *o, fal_error *err)
+{
+    free(o->require_text);
+    o->require.n = 0;
+    o->require_given = true;
+    o->require_text = strdup(text);
+    int commas = 1;
+    for (const char *c = text; *c; c++) commas += *c == ',';
+    const char **items = realloc(o->require.items, (size_t)commas * sizeof *items);
+    if (items) o->require.items = items;
+    if (!o->require_text || !items) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for --require");
+    char *rest = o->require_text;
+    for (char *name; (name = strsep(&rest, ",")) != NULL;) {
+        if (!*name) return fal_fail(err, FAL_ERR_USAGE, "for example --require reference,opencl", "--require '%s': empty name", text);
+        o->require.items[o->require.n++] = name;
+    }
+    return FAL_OK;
+}
+
+static fal_status unknown_option(int argc, char **argv, const struct option *longs, int missing, fal_error *err)
+{
+    /* getopt does not say which argument it disliked when that was a long one; optind points behind it */
+    const char *arg = optind > 0 && optind <= argc ? argv[optind - 1] : "";
+    if (missing == ':')
+        return fal_fail(err, FAL_ERR_USAGE, "see falsify help", "option '%s' needs a value", arg);
+    if (strncmp(arg, "--", 2) != 0)
+        return fal_fail(err, FAL_ERR_USAGE, "see falsify help", "unknown option '-%c'", optopt ? optopt : '?');
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(arg + 2, "="), arg + 2);
+    const char *names[N_TABLE];
+    size_t n = 0;
+    for (const struct option *l = longs; l->name; l++) {
+        if (strcmp(l->name, name) == 0)
+            return fal_fail(err, FAL_ERR_USAGE, "see falsify help", "option '--%s' takes no value", name);
+        names[n++] = l->name;
+    }
+    const char *near = fal_nearest(name, names, n);
+    return fal_fail(err, FAL_ERR_USAGE, "see falsify help", "unknown option '--%s'%s%s%s", name,
+                    near ? "; did you mean '--" : "", near ? near : "", near ? "'?" : "");
+}
+
+static bool push(fal_names *list, const char *item, int cap)
+{
+    if (!list->items) list->items = calloc((size_t)cap, sizeof *list->items);
+    if (!list->items) return false;
+    list->items[list->n++] = item;
+    return true;
+}
+
+fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_options *out, fal_error *err)
+{
+    fal_options o = { .timeout_s = 600 };
+    struct option longs[N_TABLE + 1];
+    size_t n_longs = 0;
+    for (int i = 0; i < N_TABLE; i++)
+        if (table[i].where & (which == FAL_FOR_PLAN ? IN_PLAN : IN_RUN))
+            longs[n_longs++] = (struct option){ table[i].name, table[i].arg ? required_argument : no_argument, NULL, table[i].key };
+    longs[n_longs] = (struct option){ 0 };
+
+    fal_status st = FAL_OK;
+    bool memory = true;
+    opterr = 0;
+    optind = 0;
+    for (int c; st == FAL_OK && memory && (c = getopt_long(argc, argv, "+:k:vh", longs, NULL)) != -1;) {
+        switch (c) {
+        case 'k': memory = push(&o.globs, optarg, argc); break;
+        case O_CONTRACT: memory = push(&o.contracts, optarg, argc); break;
+        case O_BACKEND: memory = push(&o.backends, optarg, argc); break;
+        case O_STAGE: memory = push(&o.stages, optarg, argc); break;
+        case O_DEVICE: o.device = optarg; break;
+        case O_MODEL: o.model = optarg; break;
+        case O_ROOT: o.root = optarg; break;
+        case O_EVIDENCE: o.evidence = optarg; break;
+        case O_KEEP: o.keep = optarg; break;
+        case O_JSON: o.json = true; break;
+        case O_FAIL_FAST: o.fail_fast = true; break;
+        case O_NO_PROBE: o.no_probe = true; break;
+        case O_REQUIRE: st = parse_require(optarg, &o, err); break;
+        case O_TIMEOUT: st = parse_number("timeout", optarg, &o.timeout_s, err); break;
+        case O_SEED:
+            st = parse_seed(optarg, &o.seed, err);
+            o.has_seed = true;
+            break;
+        case O_COLOR:
+            if (strcmp(optarg, "auto") == 0) o.color = FAL_COLOR_AUTO;
+            else if (strcmp(optarg, "always") == 0) o.color = FAL_COLOR_ALWAYS;
+            else if (strcmp(optarg, "never") == 0) o.color = FAL_COLOR_NEVER;
+            else st = fal_fail(err, FAL_ERR_USAGE, NULL, "--color '%s': expected auto, always or never", optarg);
+            break;
+        case 'v': o.verbose = true; break;
+        case 'h': o.help = true; break;
+        default: st = unknown_option(argc, argv, longs, c, err); break;
+        }
+    }
+    if (st == FAL_OK && memory && optind < argc)
+        st = fal_fail(err, FAL_ERR_USAGE, "falsifiers are selected by -k", "unexpected argument '%s'", argv[optind]);
+    if (st == FAL_OK && memory && !o.require_given) {
+        st = parse_require("reference,opencl", &o, err);
+        o.require_given = false;
+    }
+    if (st == FAL_OK && !memory) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for the options");
+    if (st == FAL_OK) *out = o;
+    else fal_options_free(&o);
+    return st;
+}
+
+void fal_options_free(fal_options *o)
+{
+    if (!o) return;
+    free(o->globs.items);
+    free(o->contracts.items);
+    free(o->backends.items);
+    free(o->stages.items);
+    free(o->require.items);
+    free(o->require_text);
+    *o = (fal_options){ 0 };
+}
+
+/* ---- folders ----------------------------------------------------------------------------------------------------- */
+
+static bool has_contracts(const char *root)
+{
+    fal_text path = { 0 };
+    fal_text_addf(&path, "%s/contracts", root);
+    struct stat s;
+    const bool found = !path.failed && stat(fal_text_str(&path), &s) == 0 && S_ISDIR(s.st_mode);
+    fal_text_free(&path);
+    return found;
+}
+
+static char *join(const char *folder, const char *name)
+{
+    fal_text path = { 0 };
+    /* "./" in front of every path would only be noise in messages */
+    if (strcmp(folder, ".") != 0) fal_text_addf(&path, "%s/", folder);
+    fal_text_add(&path, name);
+    if (path.failed) fal_text_free(&path);
+    return path.data; /* handed over; NULL when memory ran out */
+}
+
+fal_status fal_paths_find(const fal_options *o, const char *datadir, fal_paths *out, fal_error *err)
+{
+    const char *root = o->root ? o->root : has_contracts(".") ? "." : datadir;
+    if (!has_contracts(root))
+        return fal_fail(err, FAL_ERR_NOTHING, "go to a folder that has contracts/, or name one with --root",
+                        o->root ? "%s has no contracts folder" : "no contracts folder here, and none in %s", root);
+    const bool installed = !o->root && strcmp(root, ".") != 0;
+    fal_paths p = { .model_given = o->model != NULL };
+    p.root = strdup(root);
+    p.contracts = join(root, "contracts");
+    p.model = o->model ? strdup(o->model) : join(root, "falsifiers/models/austen-moe-Q4_K_M.gguf");
+    p.evidence = o->evidence ? strdup(o->evidence) : installed ? strdup("evidence") : join(root, "evidence");
+    if (!p.root || !p.contracts || !p.model || !p.evidence) {
+        fal_paths_free(&p);
+        return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for paths");
+    }
+    *out = p;
+    return FAL_OK;
+}
+
+void fal_paths_free(fal_paths *p)
+{
+    if (!p) return;
+    free(p->root);
+    free(p->contracts);
+    free(p->model);
+    free(p->evidence);
+    *p = (fal_paths){ 0 };
+}

@@ -1,0 +1,69 @@
+/* What the files that make a plan share: the plan while it grows. */
+#ifndef FAL_PLAN_PARTS_H
+#define FAL_PLAN_PARTS_H
+
+#include "harness/arena.h"
+#include "harness/plan.h"
+
+/* A prompt with its tokens found; tokens is NULL when they are not to be had, and then missing says why. */
+typedef struct {
+    const fal_prompt *prompt;
+    const int32_t *tokens;
+    int n_tokens;
+    int oracle_prompt;    /* prompt of the oracle with these tokens, or -1 */
+    const char *missing, *hint;
+} fal_tokens;
+
+/* The devices of one backend, seen from the options. */
+typedef struct {
+    const fal_probe *probe;
+    const fal_device_info *device; /* NULL when there is none, or nobody asked */
+    const char *selector;          /* for fal_spec.device */
+    const char *blocked, *hint;    /* NULL when the device is there */
+    bool both_variants;            /* an OpenCL CPU device: "" and "cpu" */
+    bool required, selected;
+} fal_target;
+
+/* The plan and what is needed to make it; the arena holds all that it points to. */
+typedef struct {
+    fal_plan plan; /* first: fal_plan_free finds the whole by it */
+    fal_arena arena;
+    const fal_plan_in *in;
+    fal_case *cases; int n_cases, cap_cases;
+    fal_plan_spec *specs; int n_specs, cap_specs;
+    fal_claim *claims; int n_claims, cap_claims; /* unbound first, then retired, once done */
+    fal_extent *extents; int n_extents, cap_extents;
+    fal_target targets[FAL_MAX_BACKENDS]; int n_targets;
+    fal_observation *oracle;
+    const char *model_missing;     /* why there is no model, or NULL */
+} fal_plan_parts;
+
+/* plan_select.c */
+/* what    Errors for globs, contracts, stages, backends and devices that match nothing at all. Needs all cases. */
+fal_status fal_plan_check_filters(const fal_plan_parts *p, fal_error *err);
+/* what    Whether the options select this falsifier at all (contract and stage), and this case of it. */
+bool fal_plan_takes_falsifier(const fal_plan_parts *p, const fal_contract *c, const fal_falsifier *f);
+bool fal_plan_takes_claim(const fal_plan_parts *p, const fal_contract *c, const fal_falsifier *f);
+bool fal_plan_takes_case(const fal_plan_parts *p, const fal_case *k);
+
+/* plan_prompts.c */
+/* what    Opens the oracle beside the model, when there is one. */
+fal_status fal_plan_open_oracle(fal_plan_parts *p, fal_error *err);
+/* what    Finds the prompt of that name in the contract and its tokens. */
+fal_status fal_plan_find_tokens(fal_plan_parts *p, const fal_contract *c, const fal_check *check, const char *name, fal_tokens *out, fal_error *err);
+
+/* plan_specs.c */
+/* what    Adds the observations that a case needs, or shares those that are there. */
+fal_status fal_plan_add_specs(fal_plan_parts *p, fal_case *k, const fal_tokens *tokens, int n_tokens, fal_error *err);
+
+/* plan_checks.c */
+/* what    Refuses a check that cannot be executed as written. */
+fal_status fal_plan_check_check(const fal_contract *c, const fal_falsifier *f, const fal_check *check, fal_error *err);
+
+/* plan.c */
+/* what    A formatted string in the plan's arena; NULL when memory ran out. */
+const char *fal_plan_text(fal_plan_parts *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* what    Room for one more element of a growing array. False when memory ran out. */
+bool fal_plan_grow(void **items, int n, int *cap, size_t size);
+
+#endif

@@ -1,0 +1,65 @@
+/* From a command line to a plan: the way that plan and run go together. */
+#include "harness/prepare.h"
+
+#include <stdlib.h>
+
+enum { PROBE_SECONDS = 60 }; /* a first start of a driver may compile its own kernels */
+
+bool fal_wants_colour(const fal_options *o, const fal_cmd_env *env, bool terminal)
+{
+    if (o->color == FAL_COLOR_ALWAYS) return true;
+    return o->color == FAL_COLOR_AUTO && terminal && !env->no_color;
+}
+
+static fal_status load_contracts(fal_prepared *p, const fal_cmd_env *env, fal_error *err)
+{
+    fal_diagnoses diag = { 0 };
+    const char *const paths[] = { p->paths.contracts };
+    const fal_status st = fal_contract_set_load(paths, 1, &p->contracts, &diag, err);
+    /* warnings are validate's business; here they would only hide the plan */
+    if (diag.n && (st || p->options.verbose)) fal_diagnoses_print(&diag, fal_wants_colour(&p->options, env, env->err_is_terminal), env->err);
+    fal_diagnoses_free(&diag);
+    return st;
+}
+
+fal_status fal_prepare(int argc, char **argv, fal_options_for which, const fal_cmd_env *env, fal_prepared *out, fal_error *err)
+{
+    fal_prepared p = { 0 };
+    fal_status st = fal_options_parse(argc, argv, which, &p.options, err);
+    if (st) return st;
+    if (p.options.help) {
+        *out = p;
+        return FAL_OK;
+    }
+    st = fal_paths_find(&p.options, FAL_DATADIR, &p.paths, err);
+    if (!st) st = load_contracts(&p, env, err);
+    if (st) goto out;
+    p.probes = fal_probes_make();
+    if (!p.probes) {
+        st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for devices");
+        goto out;
+    }
+    if (!p.options.no_probe) fal_probes_ask(p.probes, &p.options.backends, env->program, PROBE_SECONDS, env->stop);
+    if (env->stop && *env->stop) st = fal_fail(err, FAL_ERR_INTERRUPTED, NULL, "interrupted");
+    const fal_plan_in in = { .contracts = p.contracts, .probes = p.probes, .options = &out->options, .model = p.paths.model, .model_given = p.paths.model_given };
+    /* the plan keeps pointers to options and probes, so these must be in their final place first */
+    *out = p;
+    if (!st) st = fal_plan_make(&in, &out->plan, err);
+    if (!st) return FAL_OK;
+    fal_prepared_free(out);
+    return st;
+out:
+    fal_prepared_free(&p);
+    return st;
+}
+
+void fal_prepared_free(fal_prepared *p)
+{
+    if (!p) return;
+    fal_plan_free(p->plan);
+    free(p->probes);
+    fal_contract_set_free(p->contracts);
+    fal_paths_free(&p->paths);
+    fal_options_free(&p->options);
+    *p = (fal_prepared){ 0 };
+}

@@ -1,0 +1,51 @@
+/* Running a plan: observe in child processes, judge each case as soon as its observations are there. */
+#ifndef FAL_RUN_H
+#define FAL_RUN_H
+
+#include "harness/judge.h"
+#include "harness/plan.h"
+#include "harness/tally.h"
+
+/* What became of one case. */
+typedef struct {
+    fal_verdict verdict;
+    double seconds;       /* that the observation under trial took; shared by all cases that it serves */
+    bool executed;        /* an observation under trial was attempted */
+    const char *log_tail; /* last words of a lost observer, untrusted; NULL when there are none */
+    json_t *ran;          /* about.ran of the observation under trial, or NULL */
+} fal_result;
+
+typedef struct {
+    const fal_plan *plan;
+    fal_result *results;      /* [plan->n_cases] */
+    fal_tally tally;
+    char model_sha256[65];    /* empty when no case needed the model */
+    json_t *kernels;          /* {backend: {kernel: launches}} over all observations */
+    char started[24], finished[24]; /* 2026-11-21T05:40:12Z */
+    double seconds;
+} fal_run;
+
+typedef struct {
+    const char *program;      /* own binary, executed as observer */
+    const char *tmp;          /* folder in which a folder for observations is made and removed */
+    const char *keep;         /* folder in which they are kept instead, or NULL */
+    double timeout_s;         /* per observation */
+    bool fail_fast;
+    const volatile int *stop; /* may be NULL */
+    FILE *progress;           /* a terminal to keep one line on, or NULL */
+} fal_run_options;
+
+/* what    Runs every case of the plan that is not blocked. Verdicts, crashes and blocked cases are results, not errors.
+           A falsified case is observed once more in another process; when it then survives it is flaky. Judgements of
+           determinism are exempt: there a difference between two runs is what they look for.
+   refuses a model that cannot be opened with FAL_ERR_INPUT; no folder for observations with FAL_ERR_OUTPUT
+   owns    *out: fal_run_free; borrows the plan */
+fal_status fal_run_make(const fal_plan *plan, const fal_run_options *options, fal_run **out, fal_error *err);
+void fal_run_free(fal_run *run);
+
+/* what    Counts of the cases that are picked: of one contract (or NULL), one backend (or NULL). */
+fal_counts fal_run_counts(const fal_run *run, const fal_contract *contract, const char *backend);
+/* what    Now, as 2026-11-21T05:40:12Z. */
+void fal_time_text(char text[24]);
+
+#endif

@@ -1,0 +1,22 @@
+/* The OpenCL backend's table. */
+#include "opencl/forward.h"
+#include "opencl/ops.h"
+
+const fal_backend fal_opencl_backend = {
+    .name = "opencl",
+    .variants = fal_cl_variants,
+    .devices = fal_cl_devices,
+    .open = fal_cl_open,
+    .close = fal_cl_close,
+    .device = fal_cl_device,
+    .memory = fal_cl_memory,
+    .launches = fal_cl_launches,
+#define FAL_OP(op) .op = fal_cl_##op,
+#include "harness/ops.def"
+    .session_open = fal_cl_session_open,
+    .session_close = fal_cl_session_close,
+    .reset = fal_cl_reset,
+    .forward = fal_cl_forward,
+    .read_tensor = fal_cl_read_tensor,
+    .session_memory = fal_cl_session_memory,
+};

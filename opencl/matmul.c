@@ -1,0 +1,39 @@
+/* matmul on an OpenCL device: weights in file format, one kernel per type. */
+#include "opencl/ops.h"
+
+#include "harness/args.h"
+
+fal_status fal_cl_matmul_run(fal_context *ctx, int n_tokens, int n_in, int n_out, uint32_t type, const fal_cl_buffer *w,
+                             const fal_cl_buffer *x, fal_cl_buffer *y, fal_error *err)
+{
+    const char *type_name = NULL;
+    const fal_status st = fal_cl_type_name("matmul", type, &type_name, err);
+    if (st != FAL_OK) return st;
+    const fal_cl_arg args[] = { FAL_CL_INT(n_tokens), FAL_CL_INT(n_in), FAL_CL_INT(n_out), FAL_CL_BUFFER(w),
+                                FAL_CL_BUFFER(x), FAL_CL_BUFFER(y) };
+    /* The CPU kernel tells tiles and single tokens apart by itself. */
+    const bool is_cpu = fal_cl_is_cpu(ctx), is_tiled = is_cpu || n_tokens > 1;
+    const size_t per_group = is_cpu ? FAL_CL_CPU_ROWS : FAL_CL_GROUP / 32;
+    const size_t n_blocks = ((size_t)n_out + per_group - 1) / per_group;
+    const size_t n_tiles = is_tiled ? ((size_t)n_tokens + FAL_CL_TILE - 1) / FAL_CL_TILE : (size_t)n_tokens;
+    return FAL_CL_LAUNCH(ctx, "matmul", !is_cpu && is_tiled ? "tiled" : NULL, type_name, n_blocks * n_tiles, args, err);
+}
+
+fal_status fal_cl_matmul(fal_context *ctx, const fal_matmul_args *a, fal_error *err)
+{
+    fal_status st = fal_matmul_args_check(a, err);
+    if (st != FAL_OK) return st;
+    const size_t w_bytes = fal_cl_bytes(fal_type_row_bytes(a->type, (size_t)a->n_in), a->n_out, 1, 1);
+    const size_t x_bytes = fal_cl_bytes(sizeof(float), a->n_tokens, a->n_in, 1);
+    const size_t y_bytes = fal_cl_bytes(sizeof(float), a->n_tokens, a->n_out, 1);
+    fal_cl_buffer *w = NULL, *x = NULL, *y = NULL;
+    st = fal_cl_upload(ctx, "w", a->w, w_bytes, &w, err);
+    if (st == FAL_OK) st = fal_cl_upload(ctx, "x", a->x, x_bytes, &x, err);
+    if (st == FAL_OK) st = fal_cl_alloc(ctx, "y", y_bytes, &y, err);
+    if (st == FAL_OK) st = fal_cl_matmul_run(ctx, a->n_tokens, a->n_in, a->n_out, a->type, w, x, y, err);
+    if (st == FAL_OK) st = fal_cl_read(ctx, y, 0, a->y, y_bytes, err);
+    fal_cl_free(ctx, y);
+    fal_cl_free(ctx, x);
+    fal_cl_free(ctx, w);
+    return st;
+}

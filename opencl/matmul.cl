@@ -1,0 +1,83 @@
+/* matmul: y[t,r] = sum_c w[r,c] x[t,c], weights in file format. */
+
+#define ARGS                                                                                                           \
+    int n_tokens, int n_in, int n_out, const __global uchar *w, const __global float *x, __global float *y
+#define PASS n_tokens, n_in, n_out, w, x, y
+
+#if FAL_CPU
+
+/* One work-item per FAL_CPU_ROWS rows and FAL_TILE tokens; the row blocks of a token tile are neighbours. */
+static void matmul(int type, ARGS)
+{
+    const long n_blocks = (n_out + FAL_CPU_ROWS - 1) / FAL_CPU_ROWS;
+    const int r0 = (int)(get_global_id(0) % n_blocks) * FAL_CPU_ROWS;
+    const int t0 = (int)(get_global_id(0) / n_blocks) * FAL_TILE;
+    const int r1 = min(r0 + FAL_CPU_ROWS, n_out), t1 = min(t0 + FAL_TILE, n_tokens);
+    const long row_bytes = fal_row_bytes(type, n_in);
+    const __global float *x_t[FAL_TILE];
+    float y_t[FAL_TILE];
+    for (int r = r0; r < r1; r++) {
+        const __global uchar *row = w + r * row_bytes; /* w[r,:] */
+        if (t1 - t0 == FAL_TILE) {
+            for (int j = 0; j < FAL_TILE; j++) x_t[j] = x + (long)(t0 + j) * n_in;
+            fal_row_times(type, FAL_TILE, row, n_in, x_t, y_t);
+            for (int j = 0; j < FAL_TILE; j++) y[(long)(t0 + j) * n_out + r] = y_t[j];
+        } else {
+            for (int t = t0; t < t1; t++) {
+                x_t[0] = x + (long)t * n_in;
+                fal_row_times(type, 1, row, n_in, x_t, y_t);
+                y[(long)t * n_out + r] = y_t[0];
+            }
+        }
+    }
+}
+#define KERNEL(name, type) \
+    FAL_KERNEL fal_cl_matmul__cpu_##name(ARGS) { matmul(type, PASS); }
+
+#else
+
+/* One slice of 32 lanes per row, for n_tile (a constant after inlining) tokens. A token's sum has the same order in
+   either kernel, so its result does not depend on how many came with it. */
+static void matmul(__local float *part, int type, int n_tile, ARGS)
+{
+    const long n_blocks = (n_out + FAL_GROUP / 32 - 1) / (FAL_GROUP / 32);
+    const int lane = (int)get_local_id(0) & 31;
+    const int r = (int)(get_group_id(0) % n_blocks) * (FAL_GROUP / 32) + (int)get_local_id(0) / 32;
+    const int t0 = (int)(get_group_id(0) / n_blocks) * n_tile;
+    const __global uchar *row = w + min(r, n_out - 1) * fal_row_bytes(type, n_in); /* w[r,:] */
+    float4 sum[FAL_TILE];
+    for (int j = 0; j < n_tile; j++) sum[j] = (float4)(0.0f);
+    const int n_steps = (n_in + FAL_STEP - 1) / FAL_STEP;
+    for (int step = 0; step < n_steps; step++) {
+        float4 a, b;
+        int at_a, at_b;
+        fal_lane_weights(type, row, n_in, step, lane, &a, &b, &at_a, &at_b);
+        for (int j = 0; j < n_tile; j++) {
+            const __global float *x_t = x + (long)min(t0 + j, n_tokens - 1) * n_in; /* x[t,:] */
+            sum[j] += a * fal_load_4(x_t, at_a, n_in) + b * fal_load_4(x_t, at_b, n_in);
+        }
+    }
+    for (int j = 0; j < n_tile; j++) {
+        const float total = fal_sum_32(part, (sum[j].x + sum[j].y) + (sum[j].z + sum[j].w));
+        if (lane == 0 && r < n_out && t0 + j < n_tokens) y[(long)(t0 + j) * n_out + r] = total;
+    }
+}
+#define KERNEL(name, type)                                                                                             \
+    FAL_KERNEL fal_cl_matmul_##name(ARGS)                                                                              \
+    {                                                                                                                  \
+        __local float part[FAL_GROUP];                                                                                 \
+        matmul(part, type, 1, PASS);                                                                                   \
+    }                                                                                                                  \
+    FAL_KERNEL fal_cl_matmul__tiled_##name(ARGS)                                                                       \
+    {                                                                                                                  \
+        __local float part[FAL_GROUP];                                                                                 \
+        matmul(part, type, FAL_TILE, PASS);                                                                            \
+    }
+
+#endif
+
+KERNEL(f32, FAL_F32)
+KERNEL(f16, FAL_F16)
+KERNEL(q8_0, FAL_Q8_0)
+KERNEL(q4_k, FAL_Q4_K)
+KERNEL(q6_k, FAL_Q6_K)

@@ -1,0 +1,156 @@
+/* moe_matmul: y[t,s,r] = sum_c w[ids[t,s],r,c] x[t,c] (or x[t,s,c]); only rows of chosen experts are read. */
+
+/* A slot is one (token, chosen expert) pair, numbered t * n_expert_used + s. x_div is n_expert_used when the slots of a
+   token share x[t,:], else 1. lists holds, for the grouped kernels, n_expert + 1 offsets and after them all slots ordered
+   by expert: then a weight row is read once for up to FAL_TILE slots. */
+#define ARGS                                                                                                           \
+    int n_slots, int n_expert, int x_div, int n_in, int n_out, const __global uchar *w, const __global float *x,       \
+        const __global int *ids, const __global int *lists, __global float *y
+#define PASS n_slots, n_expert, x_div, n_in, n_out, w, x, ids, lists, y
+
+/* Makes lists: one work-item per expert, which counts and then writes its own slots in ascending order. */
+#if FAL_CPU
+FAL_KERNEL fal_cl_moe_matmul__cpu_group(int n_slots, int n_expert, const __global int *ids, __global int *lists)
+#else
+FAL_KERNEL fal_cl_moe_matmul__group(int n_slots, int n_expert, const __global int *ids, __global int *lists)
+#endif
+{
+    const int e = (int)get_global_id(0);
+    if (e >= n_expert) return;
+    int before = 0, mine = 0;
+    for (int i = 0; i < n_slots; i++) {
+        before += ids[i] < e;
+        mine += ids[i] == e;
+    }
+    lists[e] = before;
+    if (e == n_expert - 1) lists[n_expert] = before + mine;
+    if (mine == 0) return;
+    __global int *out = lists + n_expert + 1 + before;
+    for (int i = 0; i < n_slots; i++)
+        if (ids[i] == e) *out++ = i;
+}
+
+#if FAL_CPU
+
+/* One work-item per FAL_CPU_ROWS rows of a slot. */
+static void moe_matmul(int type, ARGS)
+{
+    const long n_blocks = (n_out + FAL_CPU_ROWS - 1) / FAL_CPU_ROWS;
+    const int slot = (int)(get_global_id(0) / n_blocks);
+    const int r0 = (int)(get_global_id(0) % n_blocks) * FAL_CPU_ROWS, r1 = min(r0 + FAL_CPU_ROWS, n_out);
+    const long row_bytes = fal_row_bytes(type, n_in);
+    const __global uchar *w_e = w + (long)ids[slot] * n_out * row_bytes; /* w[e,:,:] */
+    const __global float *x_s[FAL_TILE];
+    float y_s[FAL_TILE];
+    x_s[0] = x + (long)(slot / x_div) * n_in;
+    for (int r = r0; r < r1; r++) {
+        fal_row_times(type, 1, w_e + r * row_bytes, n_in, x_s, y_s);
+        y[(long)slot * n_out + r] = y_s[0];
+    }
+}
+
+/* One work-item per FAL_CPU_ROWS rows of an expert, for all slots that chose it. */
+static void moe_matmul_grouped(int type, ARGS)
+{
+    const long n_blocks = (n_out + FAL_CPU_ROWS - 1) / FAL_CPU_ROWS;
+    const int e = (int)(get_global_id(0) / n_blocks);
+    const int r0 = (int)(get_global_id(0) % n_blocks) * FAL_CPU_ROWS, r1 = min(r0 + FAL_CPU_ROWS, n_out);
+    const long row_bytes = fal_row_bytes(type, n_in);
+    const __global uchar *w_e = w + (long)e * n_out * row_bytes; /* w[e,:,:] */
+    const __global int *slots = lists + n_expert + 1;
+    const int end = lists[e + 1];
+    const __global float *x_s[FAL_TILE];
+    float y_s[FAL_TILE];
+    for (int i = lists[e]; i < end; i += FAL_TILE) {
+        const int n_tile = min(FAL_TILE, end - i);
+        for (int r = r0; r < r1; r++) {
+            const __global uchar *row = w_e + r * row_bytes;
+            if (n_tile == FAL_TILE) {
+                for (int j = 0; j < FAL_TILE; j++) x_s[j] = x + (long)(slots[i + j] / x_div) * n_in;
+                fal_row_times(type, FAL_TILE, row, n_in, x_s, y_s);
+                for (int j = 0; j < FAL_TILE; j++) y[(long)slots[i + j] * n_out + r] = y_s[j];
+            } else {
+                for (int j = 0; j < n_tile; j++) {
+                    x_s[0] = x + (long)(slots[i + j] / x_div) * n_in;
+                    fal_row_times(type, 1, row, n_in, x_s, y_s);
+                    y[(long)slots[i + j] * n_out + r] = y_s[0];
+                }
+            }
+        }
+    }
+}
+#define KERNEL(name, type)                                                                                             \
+    FAL_KERNEL fal_cl_moe_matmul__cpu_##name(ARGS) { moe_matmul(type, PASS); }                                         \
+    FAL_KERNEL fal_cl_moe_matmul__cpu_grouped_##name(ARGS) { moe_matmul_grouped(type, PASS); }
+
+#else
+
+/* One slice of 32 lanes per row of a slot. */
+static void moe_matmul(__local float *part, int type, ARGS)
+{
+    const long n_blocks = (n_out + FAL_GROUP / 32 - 1) / (FAL_GROUP / 32);
+    const int lane = (int)get_local_id(0) & 31;
+    const int slot = (int)(get_group_id(0) / n_blocks);
+    const int r = (int)(get_group_id(0) % n_blocks) * (FAL_GROUP / 32) + (int)get_local_id(0) / 32;
+    const __global uchar *row = w + ((long)ids[slot] * n_out + min(r, n_out - 1)) * fal_row_bytes(type, n_in);
+    const __global float *x_s = x + (long)(slot / x_div) * n_in; /* x[t,:] or x[t,s,:] */
+    float4 sum = (float4)(0.0f);
+    const int n_steps = (n_in + FAL_STEP - 1) / FAL_STEP;
+    for (int step = 0; step < n_steps; step++) {
+        float4 a, b;
+        int at_a, at_b;
+        fal_lane_weights(type, row, n_in, step, lane, &a, &b, &at_a, &at_b);
+        sum += a * fal_load_4(x_s, at_a, n_in) + b * fal_load_4(x_s, at_b, n_in);
+    }
+    const float total = fal_sum_32(part, (sum.x + sum.y) + (sum.z + sum.w));
+    if (lane == 0 && r < n_out) y[(long)slot * n_out + r] = total;
+}
+
+/* One slice of 32 lanes per row of an expert, for all slots that chose it; sums in the same order as above. */
+static void moe_matmul_grouped(__local float *part, int type, ARGS)
+{
+    const long n_blocks = (n_out + FAL_GROUP / 32 - 1) / (FAL_GROUP / 32);
+    const int lane = (int)get_local_id(0) & 31;
+    const int e = (int)(get_group_id(0) / n_blocks);
+    const int r = (int)(get_group_id(0) % n_blocks) * (FAL_GROUP / 32) + (int)get_local_id(0) / 32;
+    const __global uchar *row = w + ((long)e * n_out + min(r, n_out - 1)) * fal_row_bytes(type, n_in);
+    const __global int *slots = lists + n_expert + 1;
+    const int end = lists[e + 1];
+    const int n_steps = (n_in + FAL_STEP - 1) / FAL_STEP;
+    for (int i = lists[e]; i < end; i += FAL_TILE) { /* the same for every work-item of the group */
+        float4 sum[FAL_TILE];
+        for (int j = 0; j < FAL_TILE; j++) sum[j] = (float4)(0.0f);
+        for (int step = 0; step < n_steps; step++) {
+            float4 a, b;
+            int at_a, at_b;
+            fal_lane_weights(type, row, n_in, step, lane, &a, &b, &at_a, &at_b);
+            for (int j = 0; j < FAL_TILE; j++) {
+                const __global float *x_s = x + (long)(slots[min(i + j, end - 1)] / x_div) * n_in;
+                sum[j] += a * fal_load_4(x_s, at_a, n_in) + b * fal_load_4(x_s, at_b, n_in);
+            }
+        }
+        for (int j = 0; j < FAL_TILE; j++) {
+            const float total = fal_sum_32(part, (sum[j].x + sum[j].y) + (sum[j].z + sum[j].w));
+            if (lane == 0 && r < n_out && i + j < end) y[(long)slots[i + j] * n_out + r] = total;
+        }
+    }
+}
+#define KERNEL(name, type)                                                                                             \
+    FAL_KERNEL fal_cl_moe_matmul_##name(ARGS)                                                                          \
+    {                                                                                                                  \
+        __local float part[FAL_GROUP];                                                                                 \
+        moe_matmul(part, type, PASS);                                                                                  \
+    }                                                                                                                  \
+    FAL_KERNEL fal_cl_moe_matmul__grouped_##name(ARGS)                                                                 \
+    {                                                                                                                  \
+        __local float part[FAL_GROUP];                                                                                 \
+        moe_matmul_grouped(part, type, PASS);                                                                          \
+    }
+
+#endif
+
+KERNEL(f32, FAL_F32)
+KERNEL(f16, FAL_F16)
+KERNEL(q8_0, FAL_Q8_0)
+KERNEL(q4_k, FAL_Q4_K)
+KERNEL(q6_k, FAL_Q6_K)
