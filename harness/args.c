@@ -56,8 +56,8 @@ static fal_status check_type(const char *op, uint32_t type, const char *n_name, 
         return fal_fail(err, FAL_ERR_INPUT, "F32, F16, Q8_0, Q4_K and Q6_K are computed",
                         "%s: weights of type %s (%u) are not computed", op, t->name ? t->name : "unknown", type);
     if ((uint32_t)n % t->block_elems != 0)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s is %d, expected a multiple of %u, the block of %s", op, n_name,
-                        n, t->block_elems, t->name);
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s is %d, expected a multiple of %u, the block of %s", op,
+                        n_name, n, t->block_elems, t->name);
     return FAL_OK;
 }
 
@@ -101,16 +101,18 @@ static fal_status check_ids(const char *op, const char *name, const int32_t *ids
     const size_t total = (size_t)n * (size_t)per_row;
     for (size_t i = 0; i < total; i++)
         if (ids[i] < 0 || ids[i] >= limit)
-            return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s[%zu] is %d, expected 0 <= id < %s %d", op, name, i, ids[i],
-                            limit_name, limit);
+            return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s[%zu] is %d, expected 0 <= id < %s %d", op, name, i,
+                            ids[i], limit_name, limit);
     return FAL_OK;
 }
 
 /* These keep each check below to one line per rule; FIRST returns the first failure. */
-#define DIM(field)           { #field, a->field }
-#define ARRAY(field)         { #field, a->field }
-#define DIMS(...)            (const dim[]) { __VA_ARGS__, { NULL, 0 } }
-#define ARRAYS(...)          (const array[]) { __VA_ARGS__, { NULL, NULL } }
+/* clang-format off */
+#define DIM(field)   { #field, a->field }
+#define ARRAY(field) { #field, a->field }
+#define DIMS(...)    (const dim[]) { __VA_ARGS__, { NULL, 0 } }
+#define ARRAYS(...)  (const array[]) { __VA_ARGS__, { NULL, NULL } }
+/* clang-format on */
 #define BYTES(name, unit, ...) check_bytes(op, name, unit, (const int[]) { __VA_ARGS__, 0 }, err)
 #define FIRST(call)                                                                                                    \
     do {                                                                                                               \
@@ -122,7 +124,8 @@ fal_status fal_embed_args_check(const fal_embed_args *a, fal_error *err)
 {
     static const char op[] = "embed";
     if (!a) return check_null(op, err);
-    FIRST(check_lists(op, DIMS(DIM(n_tokens), DIM(n_embd), DIM(n_vocab)), ARRAYS(ARRAY(w), ARRAY(tokens), ARRAY(y)), err));
+    FIRST(check_lists(op, DIMS(DIM(n_tokens), DIM(n_embd), DIM(n_vocab)), ARRAYS(ARRAY(w), ARRAY(tokens), ARRAY(y)),
+                      err));
     FIRST(check_type(op, a->type, "n_embd", a->n_embd, err));
     FIRST(BYTES("w", fal_type_row_bytes(a->type, (size_t)a->n_embd), a->n_vocab));
     FIRST(BYTES("y", sizeof(float), a->n_tokens, a->n_embd));

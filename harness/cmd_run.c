@@ -42,7 +42,7 @@ static fal_status run_and_report(fal_prepared *p, int argc, char **argv, const f
     char reason[256];
     *status = fal_tally_exit(&run->tally, reason, sizeof reason);
     if (fal_counts_executed(&run->tally.all) > 0) {
-        const fal_evidence_options eo = { .folder = p->paths.evidence, .argv = (const char *const *)argv, .argc = argc, .root = p->paths.root,
+        const fal_evidence_options eo = { .folder = p->paths.evidence, .argv = (const char *const *)argv, .argc = argc, .invoked = env->invoked, .root = p->paths.root,
                                           .options = &p->options, .revision = fal_revision, .exit_status = *status };
         if (fal_evidence_write(run, &eo, &written, &evidence_error) != FAL_OK) {
             run->tally.not_written = true;

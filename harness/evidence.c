@@ -129,6 +129,7 @@ static json_t *summary_json(const fal_run *run, const fal_evidence_options *o, c
     char cpu[256];
     host_cpu(cpu, sizeof cpu);
     json_t *command = json_array(), *backends = json_object();
+    json_array_append_new(command, fal_json_text(o->invoked));
     for (int i = 0; i < o->argc; i++) json_array_append_new(command, fal_json_text(o->argv[i]));
     for (int i = 0; i < run->plan->n_cases; i++) {
         const char *b = run->plan->cases[i].backend;

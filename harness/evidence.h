@@ -6,7 +6,8 @@
 
 typedef struct {
     const char *folder;       /* evidence/ */
-    const char *const *argv; int argc; /* the command line, for the record */
+    const char *invoked;      /* the program and its arguments (argv[0] is the command), for the record */
+    const char *const *argv; int argc;
     const char *root;
     const fal_options *options;
     const char *revision;     /* of the source */

@@ -179,9 +179,12 @@ fal_status fal_observe_check_taps(const fal_spec *spec, int n_layer, fal_error *
         }
         if (found) continue;
         fal_text hint = { 0 };
-        fal_text_addf(&hint, "give none, all, or a glob over:");
+        fal_text_add(&hint, "give none, all, or a glob over: ");
         for (int site = 0; site < FAL_N_SITES; site++)
-            fal_text_addf(&hint, " %s%s", fal_site_get((fal_site)site)->per_layer ? "blk.*." : "", fal_site_get((fal_site)site)->name);
+            if (!fal_site_get((fal_site)site)->per_layer) fal_text_addf(&hint, "%s ", fal_site_get((fal_site)site)->name);
+        fal_text_add(&hint, "and blk.N. with:");
+        for (int site = 0; site < FAL_N_SITES; site++)
+            if (fal_site_get((fal_site)site)->per_layer) fal_text_addf(&hint, " %s", fal_site_get((fal_site)site)->name);
         fal_fail(err, FAL_ERR_USAGE, fal_text_str(&hint), "tap '%.80s' matches no site of a model of %d layers", spec->taps[i], n_layer);
         fal_text_free(&hint);
         return FAL_ERR_USAGE;

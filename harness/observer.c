@@ -192,14 +192,17 @@ static void close_all(fal_observer *o)
     close_fd(&o->log);
 }
 
-/* Waits until the child ends by itself, but no longer than seconds; true when it did. It stays a zombie. */
-static bool wait_end(fal_observer *o, double seconds)
+/* Whether the child ended by itself. It stays a zombie. */
+static bool has_ended(const fal_observer *o)
+{
+    siginfo_t info = { 0 };
+    return waitid(P_PID, (id_t)o->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == o->pid;
+}
+
+static void wait_end(fal_observer *o, double seconds)
 {
     const double until = now() + seconds;
-    for (;;) {
-        siginfo_t info = { 0 };
-        if (waitid(P_PID, (id_t)o->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == o->pid) return true;
-        if (!(now() < until)) return false;
+    while (!has_ended(o) && now() < until) {
         read_log(o);
         nap();
     }
@@ -232,6 +235,22 @@ void fal_observer_free(fal_observer *o)
     if (o->progress) munmap(o->progress, FAL_PROGRESS_BYTES);
     free(o->argv0);
     free(o);
+}
+
+/* What a child that was killed could not remove itself: its unfinished file, and a spoilt model. */
+static void sweep(const fal_spec *spec)
+{
+    fal_text path = { 0 };
+    fal_text_addf(&path, "%s.tmp", spec->out);
+    if (!path.failed) unlink(fal_text_str(&path));
+    fal_text_free(&path);
+    if (spec->kind != FAL_OBSERVE_REFUSAL || !spec->spoil) return;
+    fal_text_addf(&path, "%s.spoil/%s.gguf", spec->out, spec->spoil);
+    if (!path.failed) unlink(fal_text_str(&path));
+    fal_text_free(&path);
+    fal_text_addf(&path, "%s.spoil", spec->out);
+    if (!path.failed) rmdir(fal_text_str(&path));
+    fal_text_free(&path);
 }
 
 /* ---- outcomes ----------------------------------------------------------------------------------------------------- */
@@ -397,7 +416,10 @@ static void converse(fal_observer *o, const fal_spec *spec, const char *line, si
         const double left = until - now();
         poll(p, 3, left < 0.1 ? left > 0 ? (int)(left * 1000) + 1 : 0 : 100); /* short, to see *stop */
         read_log(o);
-        const bool open = read_answer(o);
+        /* Asked before reading: what it wrote before its end is read then. The pipe alone does not tell, since a process
+           that it started may hold the other end open. */
+        const bool ended = has_ended(o);
+        const bool open = read_answer(o) && !ended;
         const char *newline = memchr(o->answer, '\n', o->n_answer);
         if (newline) {
             take_answer(o, spec, (size_t)(newline - o->answer), out);
@@ -473,6 +495,7 @@ void fal_observer_run(fal_observer *o, const fal_spec *spec, double limit_s, con
     if (!o->pid && start(o, &out.error)) goto done;
     memset(o->progress, 0, FAL_PROGRESS_BYTES);
     converse(o, spec, line, n, limit_s, stop, &out);
+    if (!o->pid) sweep(spec);
 done:
     free(line);
     out.seconds = now() - begin;

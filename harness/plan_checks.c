@@ -39,8 +39,7 @@ fal_status fal_plan_check_check(const fal_contract *c, const fal_falsifier *f, c
 {
     fal_status st = check_judge(c, f, check, err);
     if (st) return st;
-    const bool forward = check->observe == FAL_OBSERVE_FORWARD || check->observe == FAL_OBSERVE_TEACHER || check->observe == FAL_OBSERVE_PINNED;
-    if (forward && check->n_prompts < 1)
+    if (fal_plan_is_forward(check->observe) && check->n_prompts < 1)
         return fal_fail(err, FAL_ERR_INPUT, NULL, "%s:%d: %s/%s: names no prompt", c->path, check->place.line, f->id, check->name);
     if (check->sequence && check->against == FAL_AGAINST_ORACLE)
         return fal_fail(err, FAL_ERR_INPUT, "leave out sequence: the oracle answers one prompt at a time",

@@ -60,7 +60,15 @@ fal_status fal_plan_add_specs(fal_plan_parts *p, fal_case *k, const fal_tokens *
 /* what    Refuses a check that cannot be executed as written. */
 fal_status fal_plan_check_check(const fal_contract *c, const fal_falsifier *f, const fal_check *check, fal_error *err);
 
+/* plan_expand.c */
+/* what    Makes all cases of all contracts, selected or not, with the claims that have none. Needs the targets. */
+fal_status fal_plan_expand(fal_plan_parts *p, fal_error *err);
+/* what    The tokens of all prompts of a check, in the arena, and which prompt has the fewest. */
+fal_status fal_plan_find_prompts(fal_plan_parts *p, const fal_contract *c, const fal_check *check, fal_tokens **out, int *shortest, fal_error *err);
+
 /* plan.c */
+/* what    Kinds whose requests are prompts. */
+bool fal_plan_is_forward(fal_observe_kind kind);
 /* what    A formatted string in the plan's arena; NULL when memory ran out. */
 const char *fal_plan_text(fal_plan_parts *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* what    Room for one more element of a growing array. False when memory ran out. */

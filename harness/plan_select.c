@@ -72,51 +72,75 @@ bool fal_plan_takes_case(const fal_plan_parts *p, const fal_case *k)
 
 /* ---- what matches nothing ---------------------------------------------------------------------------------------- */
 
-/* A list of names for suggestions, and the error that names the nearest of them. */
-typedef struct { const char **items; size_t n, cap; } candidates;
+/* Copies of names for suggestions. */
+typedef struct { char **items; size_t n, cap; } candidates;
 
 static void candidate(candidates *c, const char *name)
 {
+    if (c->n && strcmp(c->items[c->n - 1], name) == 0) return;
     if (c->n == c->cap) {
         const size_t cap = c->cap ? 2 * c->cap : 64;
-        const char **items = realloc(c->items, cap * sizeof *items);
+        char **items = realloc(c->items, cap * sizeof *items);
         if (!items) return; /* a suggestion less is no failure */
         c->items = items;
         c->cap = cap;
     }
-    c->items[c->n++] = name;
+    c->items[c->n] = strdup(name);
+    if (c->items[c->n]) c->n++;
+}
+
+static void candidates_free(candidates *c)
+{
+    for (size_t i = 0; i < c->n; i++) free(c->items[i]);
+    free(c->items);
+}
+
+/* Up to 8 names that begin like s, longest common beginning first found; all of them when there are few. */
+static void list_alike(const char *s, const candidates *c, char *list, size_t size)
+{
+    size_t longest = 0, at = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        size_t n = 0;
+        while (s[n] && s[n] == c->items[i][n]) n++;
+        if (n > longest) longest = n;
+    }
+    list[0] = '\0';
+    const bool all = c->n <= 8;
+    if (!all && longest < 4) return;
+    int shown = 0;
+    for (size_t i = 0; i < c->n && at < size && shown < 8; i++)
+        if (all || strncmp(s, c->items[i], longest) == 0)
+            at += (size_t)snprintf(list + at, size - at, "%s%s", shown++ ? ", " : "; there are: ", c->items[i]);
 }
 
 static fal_status nothing(const char *what, const char *name, candidates *c, const char *hint, fal_error *err)
 {
-    const char *near = fal_nearest(name, c->items, c->n);
-    char list[256];
-    size_t at = 0;
-    list[0] = '\0';
-    if (!near && c->n > 0 && c->n <= 12)
-        for (size_t i = 0; i < c->n && at < sizeof list; i++)
-            at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "; there are: ", c->items[i]);
-    fal_status st;
-    if (near) st = fal_fail(err, FAL_ERR_NOTHING, hint, "%s '%s' matches nothing; did you mean '%s'?", what, name, near);
-    else st = fal_fail(err, FAL_ERR_NOTHING, hint, "%s '%s' matches nothing%s", what, name, list);
-    free(c->items);
+    const char *near = fal_nearest(name, (const char *const *)c->items, c->n);
+    char list[512] = "";
+    if (near) snprintf(list, sizeof list, "; did you mean '%s'?", near);
+    else list_alike(name, c, list, sizeof list);
+    const fal_status st = fal_fail(err, FAL_ERR_NOTHING, hint, "%s '%s' matches nothing%s", what, name, list);
+    candidates_free(c);
     return st;
 }
 
 static fal_status check_globs(const fal_plan_parts *p, fal_error *err)
 {
     const fal_options *o = p->in->options;
-    const fal_contract_set *set = p->in->contracts;
     for (int g = 0; g < o->globs.n; g++) {
         bool hit = false;
         for (int i = 0; i < p->n_cases && !hit; i++) hit = glob_takes_case(o->globs.items[g], &p->cases[i]);
         for (int i = 0; i < p->n_claims && !hit; i++) hit = fal_glob_match(o->globs.items[g], p->claims[i].falsifier->id);
         if (hit) continue;
+        /* names of the same depth as what was asked for: falsifier, falsifier/check, or case */
         candidates c = { 0 };
-        for (int i = 0; i < set->n_contracts; i++)
-            for (int f = 0; f < set->contracts[i]->n_falsifiers; f++) candidate(&c, set->contracts[i]->falsifiers[f].id);
-        if (strchr(o->globs.items[g], '/'))
-            for (int i = 0; i < p->n_cases; i++) candidate(&c, p->cases[i].id);
+        const char *slash = strchr(o->globs.items[g], '/');
+        for (int i = 0; i < p->n_cases; i++) {
+            char id[256];
+            check_id(&p->cases[i], id, sizeof id);
+            candidate(&c, !slash ? p->cases[i].falsifier->id : strchr(slash + 1, '/') ? p->cases[i].id : id);
+        }
+        for (int i = 0; i < p->n_claims && !slash; i++) candidate(&c, p->claims[i].falsifier->id);
         return nothing("-k", o->globs.items[g], &c, "'falsify plan' lists every id", err);
     }
     return FAL_OK;
@@ -134,7 +158,7 @@ static fal_status check_contracts(const fal_plan_parts *p, fal_error *err)
             candidate(&c, set->contracts[i]->stem);
         }
         if (!hit) return nothing("--contract", o->contracts.items[g], &c, "a contract's name is its file name without .yaml", err);
-        free(c.items);
+        candidates_free(&c);
     }
     for (int g = 0; g < o->stages.n; g++) {
         candidates c = { 0 };
@@ -145,7 +169,7 @@ static fal_status check_contracts(const fal_plan_parts *p, fal_error *err)
                 candidate(&c, set->contracts[i]->stages[s].id);
             }
         if (!hit) return nothing("--stage", o->stages.items[g], &c, "'falsify plan' lists the stages", err);
-        free(c.items);
+        candidates_free(&c);
     }
     return FAL_OK;
 }
@@ -183,7 +207,7 @@ static fal_status check_device(const fal_plan_parts *p, fal_error *err)
         for (int d = 0; d < t->probe->n; d++) candidate(&c, t->probe->devices[d].slug);
     }
     if (asked && !hit) return nothing("--device", device, &c, "'falsify devices' lists index, name and UUID", err);
-    free(c.items);
+    candidates_free(&c);
     return FAL_OK;
 }
 

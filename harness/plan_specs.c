@@ -120,11 +120,6 @@ static int add(fal_plan_parts *p, fal_plan_spec *s, const char *const *taps, int
     return add_taps(p, shared, taps, n_taps) ? i : -1;
 }
 
-static bool is_forward(fal_observe_kind kind)
-{
-    return kind == FAL_OBSERVE_FORWARD || kind == FAL_OBSERVE_TEACHER || kind == FAL_OBSERVE_PINNED;
-}
-
 /* Sites to record for a check: its own, or what its judgement looks at when the contract names none. Expert sets are
    judged with the logits that decided them. */
 static int taps_of(const fal_check *c, const char **taps, int cap)
@@ -239,5 +234,5 @@ static fal_status add_other(fal_plan_parts *p, fal_case *k, fal_error *err)
 
 fal_status fal_plan_add_specs(fal_plan_parts *p, fal_case *k, const fal_tokens *tokens, int n_tokens, fal_error *err)
 {
-    return is_forward(k->check->observe) ? add_forward(p, k, tokens, n_tokens, err) : add_other(p, k, err);
+    return fal_plan_is_forward(k->check->observe) ? add_forward(p, k, tokens, n_tokens, err) : add_other(p, k, err);
 }

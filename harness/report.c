@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_FAILURES = 40, ID_COLUMN = 34, BACKEND_COLUMN = 12, CASES_COLUMN = 8, WORST_COLUMN = 36, LIMIT_COLUMN = 12 };
+enum { MOST_FAILURES = 40, ID_COLUMN = 34, BACKEND_COLUMN = 12, CASES_COLUMN = 8, WORST_COLUMN = 44, LIMIT_COLUMN = 12 };
 
 /* One line of the table: a falsifier on a backend and variant. */
 typedef struct {
@@ -21,19 +21,13 @@ typedef struct {
 static const fal_verdict_kind severity[] = { FAL_FALSIFIED, FAL_CRASHED, FAL_TIMED_OUT, FAL_ERROR, FAL_FLAKY, FAL_MISTRUSTED,
                                              FAL_NOT_RUN,   FAL_BLOCKED, FAL_WAIVED,    FAL_SURVIVED };
 
-static bool in_row(const fal_case *k, const fal_falsifier *f, const char *backend, const char *variant)
-{
-    return k->falsifier == f && k->backend == backend && strcmp(k->variant, variant) == 0;
-}
-
 static row make_row(const fal_run *run, int first, int last, const char *backend, const char *variant)
 {
     row r = { .verdict = FAL_SURVIVED };
-    const fal_falsifier *f = run->plan->cases[first].falsifier;
     for (int i = first; i < last; i++) {
         const fal_case *k = &run->plan->cases[i];
         const fal_verdict *v = &run->results[i].verdict;
-        if (!in_row(k, f, backend, variant)) continue;
+        if (strcmp(k->backend, backend) != 0 || strcmp(k->variant, variant) != 0) continue;
         fal_counts_add(&r.counts, v->kind);
         r.marginal |= v->kind == FAL_SURVIVED && v->marginal;
         if (v->has_value && (!r.worst || v->margin < r.worst->margin)) {
@@ -57,7 +51,7 @@ static void print_row(const fal_falsifier *f, const char *backend, const char *v
     snprintf(text, sizeof text, "%d/%d", r->counts.by[FAL_SURVIVED], r->counts.planned);
     fprintf(out, "%-*s ", CASES_COLUMN, text);
     if (r->worst) {
-        snprintf(text, sizeof text, "%.22s %.6g", r->worst->metric, r->worst->value);
+        snprintf(text, sizeof text, "%-11.6g %.32s", r->worst->value, r->worst->metric);
         fprintf(out, "%-*s ", WORST_COLUMN, text);
         snprintf(text, sizeof text, "%s %.6g", signs[r->worst_check->limit.kind], r->worst_check->limit.value);
         fprintf(out, "%-*s ", LIMIT_COLUMN, text);
@@ -75,15 +69,15 @@ static void print_row(const fal_falsifier *f, const char *backend, const char *v
    list of reasons, where they take one line altogether. */
 static void print_falsifier(const fal_run *run, int first, int last, bool colour, FILE *f)
 {
-    const fal_case *cases = run->plan->cases;
-    for (int i = first; i < last; i++) {
-        bool seen = false;
-        for (int k = first; k < i && !seen; k++) seen = in_row(&cases[k], cases[i].falsifier, cases[i].backend, cases[i].variant);
-        if (seen) continue;
-        const row r = make_row(run, first, last, cases[i].backend, cases[i].variant);
-        if (r.counts.by[FAL_BLOCKED] == r.counts.planned) continue;
-        print_row(cases[i].falsifier, cases[i].backend, cases[i].variant, &r, colour, f);
-    }
+    static const char *const variants[] = { "", "cpu" };
+    int n = 0;
+    const fal_backend *const *backends = fal_backend_all(&n);
+    for (int b = 0; b < n; b++)
+        for (int v = 0; v < 2; v++) {
+            const row r = make_row(run, first, last, backends[b]->name, variants[v]);
+            if (r.counts.by[FAL_BLOCKED] == r.counts.planned) continue;
+            print_row(run->plan->cases[first].falsifier, backends[b]->name, variants[v], &r, colour, f);
+        }
 }
 
 static void print_contracts(const fal_run *run, bool colour, FILE *f)
@@ -100,7 +94,7 @@ static void print_contracts(const fal_run *run, bool colour, FILE *f)
         const fal_counts counts = fal_run_counts(run, c, NULL);
         if (counts.by[FAL_BLOCKED] < counts.planned)
             fprintf(f, "  %-*s %-*s %-*s %-*s %-*s %8s %s\n", ID_COLUMN, "falsifier", BACKEND_COLUMN, "backend", CASES_COLUMN, "survived",
-                    WORST_COLUMN, "worst", LIMIT_COLUMN, "limit", "margin", "verdict");
+                    WORST_COLUMN, "worst value", LIMIT_COLUMN, "limit", "margin", "verdict");
         while (first < plan->n_cases && plan->cases[first].contract == c) {
             int last = first;
             while (last < plan->n_cases && plan->cases[last].falsifier == plan->cases[first].falsifier) last++;
@@ -172,38 +166,53 @@ static void put_lines(FILE *f, const char *label, const char *text, int most, bo
     if (!from_end && n > most) fprintf(f, "    %-10s ... %d more lines\n", "", n - most);
 }
 
+static void put_place(FILE *f, const char *place, double got, double want)
+{
+    fprintf(f, "    %-10s ", "worst at");
+    fal_report_put(f, place);
+    fprintf(f, ": got %.9g (%a), want %.9g (%a)\n", got, got, want, want);
+}
+
 static void print_failure(const fal_case *k, const fal_result *r, const fal_report_options *o, FILE *f)
 {
     const fal_verdict *v = &r->verdict;
-    fprintf(f, "\n%s%s%s ", fal_report_colour(o->colour, v->kind), fal_verdict_name(v->kind), fal_report_plain(o->colour));
+    fprintf(f, "  %s%s%s ", fal_report_colour(o->colour, v->kind), fal_verdict_name(v->kind), fal_report_plain(o->colour));
     fal_report_put(f, k->id);
-    fputs("\n", f);
-    put_lines(f, "claim", k->falsifier->prediction ? k->falsifier->prediction : "", 4, false);
+    fputc('\n', f);
     put_lines(f, "reason", v->reason, 4, false);
-    if (v->has_worst) {
-        fprintf(f, "    %-10s ", "worst at");
-        fal_report_put(f, v->worst);
-        fprintf(f, ": got %.9g (%a), want %.9g (%a)\n", v->got, v->got, v->want, v->want);
-    }
+    if (v->has_worst) put_place(f, v->worst, v->got, v->want);
     put_lines(f, "detail", v->detail, o->options->verbose ? 1000 : 12, false);
     if (r->log_tail) put_lines(f, "log", r->log_tail, 8, true);
-    if (v->kind == FAL_FALSIFIED) put_lines(f, "if fails", k->falsifier->if_fails ? k->falsifier->if_fails : "", 4, false);
-    fprintf(f, "    %-10s ", "contract");
-    fal_report_put(f, k->contract->path);
-    fprintf(f, ":%d\n    %-10s ", k->check->place.line, "reproduce");
+    fprintf(f, "    %-10s ", "reproduce");
     fal_report_reproduction(k, o, f);
     fputc('\n', f);
+}
+
+/* What was claimed, once for all failures of one check. */
+static void print_claim(const fal_case *k, const fal_report_options *o, FILE *f)
+{
+    fprintf(f, "\n%s", fal_report_bold(o->colour));
+    fal_report_put(f, k->falsifier->id);
+    fprintf(f, "%s/%s  ", fal_report_plain(o->colour), k->check->name);
+    fal_report_put(f, k->contract->path);
+    fprintf(f, ":%d\n", k->check->place.line);
+    put_lines(f, "claim", k->falsifier->prediction ? k->falsifier->prediction : "", 4, false);
+    put_lines(f, "if fails", k->falsifier->if_fails ? k->falsifier->if_fails : "", 4, false);
 }
 
 static void print_failures(const fal_run *run, const fal_report_options *o, FILE *f)
 {
     const int n = fal_counts_failed(&run->tally.all), most = o->options->verbose ? n : MOST_FAILURES;
+    const fal_case *before = NULL;
     int shown = 0;
     if (n == 0) return;
     fprintf(f, "\n%s%d failure%s%s\n", fal_report_bold(o->colour), n, n == 1 ? "" : "s", fal_report_plain(o->colour));
     for (int i = 0; i < run->plan->n_cases; i++) {
-        if (!is_failure(run->results[i].verdict.kind)) continue;
-        if (shown++ < most) print_failure(&run->plan->cases[i], &run->results[i], o, f);
+        const fal_case *k = &run->plan->cases[i];
+        if (!is_failure(run->results[i].verdict.kind) || shown++ >= most) continue;
+        if (!before || before->falsifier != k->falsifier || strcmp(before->check->name, k->check->name) != 0) print_claim(k, o, f);
+        print_failure(k, &run->results[i], o, f);
+        before = k;
     }
     if (shown > most) fprintf(f, "\n... and %d more failures; -v or --json shows all\n", shown - most);
 }

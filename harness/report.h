@@ -35,7 +35,7 @@ void fal_report_reproduction(const fal_case *k, const fal_report_options *o, FIL
 void fal_report_put(FILE *f, const char *s);
 /* what    The same, padded with blanks to width columns. */
 void fal_report_pad(FILE *f, const char *s, int width);
-/* what    Devices of all backends, one line each. */
+/* what    Devices of the reference and of the backends that the plan has cases of, one line each. */
 void fal_report_devices(const fal_probes *probes, const fal_plan *plan, bool colour, FILE *f);
 /* what    Unbound and retired claims: counted per contract, named with verbose. */
 void fal_report_claims(const fal_plan *plan, bool verbose, bool colour, FILE *f);

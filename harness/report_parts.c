@@ -34,8 +34,11 @@ void fal_report_devices(const fal_probes *probes, const fal_plan *plan, bool col
     for (int i = 0; i < probes->n; i++) {
         const fal_probe *p = &probes->items[i];
         const fal_device_info *planned = NULL;
-        for (int k = 0; plan && k < plan->n_cases && !planned; k++)
+        for (int k = 0; k < plan->n_cases && !planned; k++)
             if (strcmp(plan->cases[k].backend, p->backend->name) == 0) planned = plan->cases[k].device;
+        bool used = false;
+        for (int k = 0; k < plan->n_cases && !used; k++) used = strcmp(plan->cases[k].backend, p->backend->name) == 0;
+        if (!used && strcmp(p->backend->name, "reference") != 0) continue;
         fprintf(f, "%-10s ", p->backend->name);
         if (p->state == FAL_PROBE_NOT_ASKED) {
             fputs("not probed\n", f);

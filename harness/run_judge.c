@@ -140,7 +140,7 @@ static void try_again(fal_run_parts *r, const fal_case *k, fal_verdict *v)
         snprintf(text, sizeof text, "%.9g", second.value);
         add_detail(v, "falsified again in another process, with another value: ", text);
     } else {
-        add_detail(v, "falsified again in another process", ".");
+        add_detail(v, "", "falsified again in another process");
     }
 }
 

@@ -3,7 +3,8 @@
 #if FAL_CPU
 
 /* One work-item per token. */
-FAL_KERNEL fal_cl_add__cpu(int n_tokens, int n_embd, const __global float *a, const __global float *b, __global float *y)
+FAL_KERNEL fal_cl_add__cpu(int n_tokens, int n_embd, const __global float *a, const __global float *b,
+                           __global float *y)
 {
     const long t = get_global_id(0);
     if (t >= n_tokens) return;

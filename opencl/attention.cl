@@ -2,8 +2,8 @@
 
 /* After each block the row so far is y = sum_p exp(s_p - top) v_p and total = sum_p exp(s_p - top), where top is the
    largest score seen; a larger one later scales both down. y itself holds the running row: each of its elements belongs
-   to one work-item, so head_dim has no upper bound. Blocks start at position 0 for every token, so that a token's result
-   does not depend on how many came with it. Positions after first_pos + t are never read. */
+   to one work-item, so head_dim has no upper bound. Blocks start at position 0 for every token, so that a token's
+   result does not depend on how many came with it. Positions after first_pos + t are never read. */
 
 #if FAL_CPU
 
@@ -53,10 +53,11 @@ FAL_KERNEL fal_cl_attention__cpu(int n_tokens, int n_head, int n_head_kv, int he
 
 #else
 
-/* One work-group per head of a token, blocks of FAL_GROUP positions: a work-item has one position while scores are made,
-   and one or more dimensions while values are summed. */
-FAL_KERNEL fal_cl_attention(int n_tokens, int n_head, int n_head_kv, int head_dim, int first_pos, const __global float *q,
-                            const __global float *k_cache, const __global float *v_cache, __global float *y)
+/* One work-group per head of a token, blocks of FAL_GROUP positions: a work-item has one position while scores are
+   made, and one or more dimensions while values are summed. */
+FAL_KERNEL fal_cl_attention(int n_tokens, int n_head, int n_head_kv, int head_dim, int first_pos,
+                            const __global float *q, const __global float *k_cache,
+                            const __global float *v_cache, __global float *y)
 {
     __local float part[FAL_GROUP];
     __local float weight[FAL_GROUP];

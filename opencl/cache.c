@@ -36,7 +36,8 @@ unsigned char *fal_cl_cache_load(const char *dir, const char *key, size_t *n)
     bytes = malloc(size);
     if (!bytes || fread(bytes, 1, size, f) != size) goto out;
     if (memcmp(bytes, magic, MAGIC_LEN) != 0 || bytes[HEAD_LEN - 1] != '\n') goto out;
-    if (fal_sha256(bytes + HEAD_LEN, len, hex, NULL) != FAL_OK || memcmp(hex, bytes + MAGIC_LEN, HEX_LEN) != 0) goto out;
+    if (fal_sha256(bytes + HEAD_LEN, len, hex, NULL) != FAL_OK || memcmp(hex, bytes + MAGIC_LEN, HEX_LEN) != 0)
+        goto out;
     program = malloc(len);
     if (!program) goto out;
     memcpy(program, bytes + HEAD_LEN, len);

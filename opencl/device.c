@@ -1,4 +1,5 @@
-/* Every call to the OpenCL driver: library, devices, buffers, programs, launches. */
+/* Every call to the OpenCL driver: library, devices, buffers, programs, launches. One file, however long, because no
+   other one may call the driver. */
 #include "opencl/device.h"
 
 #include "harness/digest.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* ---- error names -------------------------------------------------------------------------------------------------- */
+/* ---- error names ------------------------------------------------------------------------------------------------ */
 
 static const char *code_name(fal_cl_int code)
 {
@@ -21,9 +22,9 @@ static const char *code_name(fal_cl_int code)
         const char *name;
     } names[] = {
         { 0, "CL_SUCCESS" }, { -1, "CL_DEVICE_NOT_FOUND" }, { -2, "CL_DEVICE_NOT_AVAILABLE" },
-        { -3, "CL_COMPILER_NOT_AVAILABLE" }, { -4, "CL_MEM_OBJECT_ALLOCATION_FAILURE" }, { -5, "CL_OUT_OF_RESOURCES" },
-        { -6, "CL_OUT_OF_HOST_MEMORY" }, { -8, "CL_MEM_COPY_OVERLAP" }, { -11, "CL_BUILD_PROGRAM_FAILURE" },
-        { -12, "CL_MAP_FAILURE" }, { -13, "CL_MISALIGNED_SUB_BUFFER_OFFSET" },
+        { -3, "CL_COMPILER_NOT_AVAILABLE" }, { -4, "CL_MEM_OBJECT_ALLOCATION_FAILURE" },
+        { -5, "CL_OUT_OF_RESOURCES" }, { -6, "CL_OUT_OF_HOST_MEMORY" }, { -8, "CL_MEM_COPY_OVERLAP" },
+        { -11, "CL_BUILD_PROGRAM_FAILURE" }, { -12, "CL_MAP_FAILURE" }, { -13, "CL_MISALIGNED_SUB_BUFFER_OFFSET" },
         { -14, "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST" }, { -30, "CL_INVALID_VALUE" },
         { -31, "CL_INVALID_DEVICE_TYPE" }, { -32, "CL_INVALID_PLATFORM" }, { -33, "CL_INVALID_DEVICE" },
         { -34, "CL_INVALID_CONTEXT" }, { -35, "CL_INVALID_QUEUE_PROPERTIES" }, { -36, "CL_INVALID_COMMAND_QUEUE" },
@@ -31,11 +32,12 @@ static const char *code_name(fal_cl_int code)
         { -43, "CL_INVALID_BUILD_OPTIONS" }, { -44, "CL_INVALID_PROGRAM" }, { -45, "CL_INVALID_PROGRAM_EXECUTABLE" },
         { -46, "CL_INVALID_KERNEL_NAME" }, { -47, "CL_INVALID_KERNEL_DEFINITION" }, { -48, "CL_INVALID_KERNEL" },
         { -49, "CL_INVALID_ARG_INDEX" }, { -50, "CL_INVALID_ARG_VALUE" }, { -51, "CL_INVALID_ARG_SIZE" },
-        { -52, "CL_INVALID_KERNEL_ARGS" }, { -53, "CL_INVALID_WORK_DIMENSION" }, { -54, "CL_INVALID_WORK_GROUP_SIZE" },
-        { -55, "CL_INVALID_WORK_ITEM_SIZE" }, { -56, "CL_INVALID_GLOBAL_OFFSET" }, { -57, "CL_INVALID_EVENT_WAIT_LIST" },
-        { -58, "CL_INVALID_EVENT" }, { -59, "CL_INVALID_OPERATION" }, { -61, "CL_INVALID_BUFFER_SIZE" },
-        { -63, "CL_INVALID_GLOBAL_WORK_SIZE" }, { -64, "CL_INVALID_PROPERTY" },
-        { -1001, "CL_PLATFORM_NOT_FOUND_KHR" }, { -9999, "illegal memory access (NVIDIA)" },
+        { -52, "CL_INVALID_KERNEL_ARGS" }, { -53, "CL_INVALID_WORK_DIMENSION" },
+        { -54, "CL_INVALID_WORK_GROUP_SIZE" }, { -55, "CL_INVALID_WORK_ITEM_SIZE" },
+        { -56, "CL_INVALID_GLOBAL_OFFSET" }, { -57, "CL_INVALID_EVENT_WAIT_LIST" }, { -58, "CL_INVALID_EVENT" },
+        { -59, "CL_INVALID_OPERATION" }, { -61, "CL_INVALID_BUFFER_SIZE" }, { -63, "CL_INVALID_GLOBAL_WORK_SIZE" },
+        { -64, "CL_INVALID_PROPERTY" }, { -1001, "CL_PLATFORM_NOT_FOUND_KHR" },
+        { -9999, "illegal memory access (NVIDIA)" },
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (names[i].code == code) return names[i].name;
@@ -46,11 +48,11 @@ static const char *code_name(fal_cl_int code)
    use CL_OUT_OF_RESOURCES for a kernel that crashed. */
 static fal_status call_failed(fal_error *err, const char *call, fal_cl_int code)
 {
-    return fal_fail(err, FAL_ERR_DEVICE, "run again; if it persists, look at the driver's log", "opencl: %s failed: %s (%d)",
-                    call, code_name(code), code);
+    return fal_fail(err, FAL_ERR_DEVICE, "run again; if it persists, look at the driver's log",
+                    "opencl: %s failed: %s (%d)", call, code_name(code), code);
 }
 
-/* ---- library ------------------------------------------------------------------------------------------------------ */
+/* ---- library ---------------------------------------------------------------------------------------------------- */
 
 static fal_status load_api(fal_cl_api *api, fal_error *err)
 {
@@ -83,7 +85,7 @@ static void unload_api(fal_cl_api *api)
     api->library = NULL;
 }
 
-/* ---- devices ------------------------------------------------------------------------------------------------------ */
+/* ---- devices ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     fal_cl_device_id id;
@@ -134,7 +136,8 @@ static void device_uuid(const fal_cl_api *api, fal_cl_device_id id, char *out, s
 {
     unsigned char uuid[16];
     out[0] = '\0';
-    if (has_extension(api, id, "cl_khr_device_uuid") && device_value(api, id, FAL_CL_DEVICE_UUID_KHR, uuid, sizeof uuid)) {
+    if (has_extension(api, id, "cl_khr_device_uuid") &&
+        device_value(api, id, FAL_CL_DEVICE_UUID_KHR, uuid, sizeof uuid)) {
         for (size_t i = 0; i < sizeof uuid && 2 * i + 2 < cap; i++) snprintf(out + 2 * i, cap - 2 * i, "%02x", uuid[i]);
         return;
     }
@@ -159,7 +162,7 @@ static void device_slug(const char *name, char *out, size_t cap)
 }
 
 /* Fills *d, or returns false for a device that cannot run the kernels. */
-static bool describe(const fal_cl_api *api, fal_cl_platform platform, fal_cl_device_id id, found_device *d)
+static bool describe(const fal_cl_api *api, fal_cl_device_id id, found_device *d)
 {
     fal_cl_uint available = 0, compiler = 0, little = 0;
     fal_cl_bitfield type = 0, fp = 0;
@@ -188,7 +191,6 @@ static bool describe(const fal_cl_api *api, fal_cl_platform platform, fal_cl_dev
     snprintf(d->info.driver, sizeof d->info.driver, "%s, %s", driver, version);
     device_uuid(api, id, d->info.uuid, sizeof d->info.uuid);
     device_slug(d->info.name, d->info.slug, sizeof d->info.slug);
-    (void)platform;
     return true;
 }
 
@@ -218,11 +220,12 @@ static fal_status find_devices(const fal_cl_api *api, found_device **out, int *n
     for (fal_cl_uint p = 0; p < n_platforms; p++) {
         fal_cl_device_id ids[MAX_DEVICES];
         fal_cl_uint n_ids = 0;
-        if (api->clGetDeviceIDs(platforms[p], FAL_CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &n_ids) != FAL_CL_SUCCESS) continue;
+        if (api->clGetDeviceIDs(platforms[p], FAL_CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &n_ids) != FAL_CL_SUCCESS)
+            continue;
         if (n_ids > MAX_DEVICES) n_ids = MAX_DEVICES;
         for (fal_cl_uint i = 0; i < n_ids && n < MAX_DEVICES; i++) {
             n_seen++;
-            if (!describe(api, platforms[p], ids[i], &list[n])) continue;
+            if (!describe(api, ids[i], &list[n])) continue;
             list[n].info.index = n;
             n++;
         }
@@ -292,7 +295,7 @@ static fal_status no_such_device(const found_device *list, int n, const char *wa
                     "opencl: no device matches '%.80s'; there are: %s", wanted, names);
 }
 
-/* ---- context ------------------------------------------------------------------------------------------------------ */
+/* ---- context ---------------------------------------------------------------------------------------------------- */
 
 struct fal_cl_buffer {
     fal_cl_mem mem;
@@ -370,9 +373,9 @@ fal_status fal_cl_open(const fal_backend_options *options, fal_context **out, fa
     ctx->info = list[at].info;
     ctx->max_alloc = list[at].max_alloc;
     ctx->is_pocl = strstr(ctx->info.driver, "PoCL") != NULL;
-    snprintf(ctx->options, sizeof ctx->options, "-cl-std=CL1.2 -DFAL_CPU=%d -DFAL_GROUP=%d -DFAL_TILE=%d -DFAL_CPU_ROWS=%d%s",
-             is_cpu, FAL_CL_GROUP, FAL_CL_TILE, FAL_CL_CPU_ROWS,
-             list[at].rounded_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "");
+    snprintf(ctx->options, sizeof ctx->options,
+             "-cl-std=CL1.2 -DFAL_CPU=%d -DFAL_GROUP=%d -DFAL_TILE=%d -DFAL_CPU_ROWS=%d%s", is_cpu, FAL_CL_GROUP,
+             FAL_CL_TILE, FAL_CL_CPU_ROWS, list[at].rounded_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "");
     if (o->cache_dir && *o->cache_dir) {
         ctx->cache_dir = strdup(o->cache_dir);
         if (!ctx->cache_dir) {
@@ -432,21 +435,21 @@ void fal_cl_launches(const fal_context *ctx, void (*visit)(void *user, const cha
                 visit(user, ctx->programs[p].kernels[k].name, ctx->programs[p].kernels[k].n_launches);
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------------------------ */
+/* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
 static fal_status no_room(const fal_context *ctx, const char *name, size_t bytes, const char *why, fal_error *err)
 {
     return fal_fail(err, FAL_ERR_MEMORY, "use a smaller model or context, or a device with more memory",
-                    "opencl: no room for %s, %zu bytes, on '%s': %s (in use %llu of %llu, at once at most %zu)", name, bytes,
-                    ctx->info.name, why, (unsigned long long)ctx->live_bytes, (unsigned long long)ctx->info.memory_bytes,
-                    ctx->max_alloc);
+                    "opencl: no room for %s, %zu bytes, on '%s': %s (in use %llu of %llu, at once at most %zu)", name,
+                    bytes, ctx->info.name, why, (unsigned long long)ctx->live_bytes,
+                    (unsigned long long)ctx->info.memory_bytes, ctx->max_alloc);
 }
 
 size_t fal_cl_bytes(size_t elem, int a, int b, int c)
 {
     size_t n = elem;
-    if (a < 0 || b < 0 || c < 0 || __builtin_mul_overflow(n, (size_t)a, &n) || __builtin_mul_overflow(n, (size_t)b, &n) ||
-        __builtin_mul_overflow(n, (size_t)c, &n))
+    if (a < 0 || b < 0 || c < 0 || __builtin_mul_overflow(n, (size_t)a, &n) ||
+        __builtin_mul_overflow(n, (size_t)b, &n) || __builtin_mul_overflow(n, (size_t)c, &n))
         return SIZE_MAX;
     return n;
 }
@@ -460,7 +463,8 @@ fal_status fal_cl_poison(fal_context *ctx, fal_cl_buffer *b, fal_error *err)
 
 fal_status fal_cl_alloc(fal_context *ctx, const char *name, size_t bytes, fal_cl_buffer **out, fal_error *err)
 {
-    if (bytes == 0 || bytes > ctx->max_alloc) return no_room(ctx, name, bytes, "more than one buffer can hold, or nothing", err);
+    if (bytes == 0 || bytes > ctx->max_alloc)
+        return no_room(ctx, name, bytes, "more than one buffer can hold, or nothing", err);
     fal_cl_buffer *b = calloc(1, sizeof *b);
     if (!b) return fal_fail(err, FAL_ERR_MEMORY, NULL, "opencl: no host memory for %s", name);
     fal_cl_int code = FAL_CL_SUCCESS;
@@ -501,15 +505,16 @@ size_t fal_cl_size(const fal_cl_buffer *b)
 static fal_status check_range(const fal_cl_buffer *b, size_t offset, size_t bytes, const char *call, fal_error *err)
 {
     if (offset <= b->bytes && bytes <= b->bytes - offset) return FAL_OK;
-    return fal_fail(err, FAL_ERR_INTERNAL, NULL, "opencl: %s of %zu bytes at %zu exceeds the buffer of %zu", call, bytes,
-                    offset, b->bytes);
+    return fal_fail(err, FAL_ERR_INTERNAL, NULL, "opencl: %s of %zu bytes at %zu exceeds the buffer of %zu", call,
+                    bytes, offset, b->bytes);
 }
 
 fal_status fal_cl_write(fal_context *ctx, fal_cl_buffer *b, const void *src, size_t bytes, fal_error *err)
 {
     const fal_status st = check_range(b, 0, bytes, "write", err);
     if (st != FAL_OK) return st;
-    const fal_cl_int code = ctx->api.clEnqueueWriteBuffer(ctx->queue, b->mem, FAL_CL_TRUE, 0, bytes, src, 0, NULL, NULL);
+    const fal_cl_int code =
+        ctx->api.clEnqueueWriteBuffer(ctx->queue, b->mem, FAL_CL_TRUE, 0, bytes, src, 0, NULL, NULL);
     return code == FAL_CL_SUCCESS ? FAL_OK : call_failed(err, "clEnqueueWriteBuffer", code);
 }
 
@@ -551,7 +556,7 @@ fal_status fal_cl_upload(fal_context *ctx, const char *name, const void *src, si
     return st;
 }
 
-/* ---- programs ----------------------------------------------------------------------------------------------------- */
+/* ---- programs --------------------------------------------------------------------------------------------------- */
 
 /* Text of quant.cl and <op>.cl, put into the program by the build. */
 extern const char fal_cl_src_quant[];
@@ -576,18 +581,20 @@ static fal_status build_failed(fal_context *ctx, fal_cl_program id, const char *
     size_t n = 0;
     char *log = NULL;
     const char *tail = "(the driver gave no log)";
-    if (ctx->api.clGetProgramBuildInfo(id, ctx->device, FAL_CL_PROGRAM_BUILD_LOG, 0, NULL, &n) == FAL_CL_SUCCESS && n > 1)
+    if (ctx->api.clGetProgramBuildInfo(id, ctx->device, FAL_CL_PROGRAM_BUILD_LOG, 0, NULL, &n) == FAL_CL_SUCCESS &&
+        n > 1)
         log = calloc(n + 1, 1);
-    if (log && ctx->api.clGetProgramBuildInfo(id, ctx->device, FAL_CL_PROGRAM_BUILD_LOG, n, log, NULL) == FAL_CL_SUCCESS) {
+    if (log &&
+        ctx->api.clGetProgramBuildInfo(id, ctx->device, FAL_CL_PROGRAM_BUILD_LOG, n, log, NULL) == FAL_CL_SUCCESS) {
         size_t len = strlen(log);
         while (len > 0 && isspace((unsigned char)log[len - 1])) log[--len] = '\0';
         for (size_t i = 0; i < len; i++)
             if (iscntrl((unsigned char)log[i])) log[i] = ' ';
         if (len > 0) tail = len > TAIL ? log + len - TAIL : log;
     }
-    const fal_status st = fal_fail(err, FAL_ERR_DEVICE, "the text is in opencl/; the driver's compiler refused it",
-                                   "opencl: %s.cl does not build on '%s' (%s): %s", name, ctx->info.name, code_name(code),
-                                   tail);
+    const fal_status st =
+        fal_fail(err, FAL_ERR_DEVICE, "the text is in opencl/; the driver's compiler refused it",
+                 "opencl: %s.cl does not build on '%s' (%s): %s", name, ctx->info.name, code_name(code), tail);
     free(log);
     return st;
 }
@@ -627,7 +634,8 @@ static fal_cl_program load_program(fal_context *ctx, const char *key)
 static void store_program(fal_context *ctx, fal_cl_program id, const char *key)
 {
     size_t n = 0;
-    if (ctx->api.clGetProgramInfo(id, FAL_CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) != FAL_CL_SUCCESS || n == 0) return;
+    if (ctx->api.clGetProgramInfo(id, FAL_CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) != FAL_CL_SUCCESS || n == 0)
+        return;
     unsigned char *bytes = malloc(n);
     if (!bytes) return;
     unsigned char *const list[] = { bytes };
@@ -673,7 +681,7 @@ fal_status fal_cl_build(fal_context *ctx, const char *name, const char *source, 
     return st;
 }
 
-/* ---- launches ----------------------------------------------------------------------------------------------------- */
+/* ---- launches --------------------------------------------------------------------------------------------------- */
 
 static fal_status find_kernel(fal_context *ctx, const char *op, const char *name, kernel **out, fal_error *err)
 {
@@ -698,7 +706,8 @@ static fal_status find_kernel(fal_context *ctx, const char *op, const char *name
     fal_cl_int code = FAL_CL_SUCCESS;
     fal_cl_kernel_id id = ctx->api.clCreateKernel(prog->id, name, &code);
     if (!id)
-        return fal_fail(err, FAL_ERR_DEVICE, NULL, "opencl: no kernel %s in %s.cl: %s (%d)", name, op, code_name(code), code);
+        return fal_fail(err, FAL_ERR_DEVICE, NULL, "opencl: no kernel %s in %s.cl: %s (%d)", name, op, code_name(code),
+                        code);
     size_t room = 0; /* registers may allow fewer work-items than the device as a whole */
     const size_t want = ctx->is_cpu ? 1 : FAL_CL_GROUP;
     code = ctx->api.clGetKernelWorkGroupInfo(id, ctx->device, FAL_CL_KERNEL_WORK_GROUP_SIZE, sizeof room, &room, NULL);
@@ -742,8 +751,8 @@ fal_status fal_cl_launch(fal_context *ctx, const char *op, const char *how, cons
     const size_t global = n_groups * local;
     const fal_cl_int code = ctx->api.clEnqueueNDRangeKernel(ctx->queue, k->id, 1, NULL, &global, &local, 0, NULL, NULL);
     if (code != FAL_CL_SUCCESS)
-        return fal_fail(err, FAL_ERR_DEVICE, NULL, "opencl: launch of %s over %zu work-items failed: %s (%d)", name, global,
-                        code_name(code), code);
+        return fal_fail(err, FAL_ERR_DEVICE, NULL, "opencl: launch of %s over %zu work-items failed: %s (%d)", name,
+                        global, code_name(code), code);
     k->n_launches++;
     return FAL_OK;
 }

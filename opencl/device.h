@@ -1,4 +1,5 @@
-/* An OpenCL device as the rest of this backend sees it: buffers, programs, launches. Every call to the driver is in device.c. */
+/* An OpenCL device as the rest of this backend sees it: buffers, programs, launches. Every call to the driver is in
+   device.c. */
 #ifndef FAL_OPENCL_DEVICE_H
 #define FAL_OPENCL_DEVICE_H
 
@@ -13,7 +14,8 @@
 
 typedef struct fal_cl_buffer fal_cl_buffer;
 
-/* what    The devices() of the backend table: those of all platforms that can run the kernels, GPUs first, CPUs last. */
+/* what    The devices() of the backend table: those of all platforms that can run the kernels, GPUs first, CPUs last.
+   */
 fal_status fal_cl_devices(fal_device_info *out, int cap, int *n, fal_error *err);
 /* what    Opens one device with an in-order queue. Nothing is built yet.
    refuses no library, platform or device: FAL_ERR_BLOCKED; a device or variant that does not exist: FAL_ERR_USAGE
@@ -26,7 +28,8 @@ void fal_cl_memory(const fal_context *ctx, fal_memory *out);
 void fal_cl_launches(const fal_context *ctx, void (*visit)(void *user, const char *kernel, uint64_t n), void *user);
 extern const char *const fal_cl_variants[]; /* NULL-terminated, "" first */
 
-/* what    A device buffer of that many bytes, each of them 0xFF: a value that nobody wrote is a NaN. name is for messages.
+/* what    A device buffer of that many bytes, each of them 0xFF: a value that nobody wrote is a NaN. name is for
+   messages.
    refuses 0, SIZE_MAX (a size that overflowed) and more than the device allocates: FAL_ERR_MEMORY
    owns    *out belongs to the caller: fal_cl_free */
 fal_status fal_cl_alloc(fal_context *ctx, const char *name, size_t bytes, fal_cl_buffer **out, fal_error *err);
@@ -34,7 +37,8 @@ void fal_cl_free(fal_context *ctx, fal_cl_buffer *b);
 size_t fal_cl_size(const fal_cl_buffer *b);
 /* what    Transfers; a blocking read or write waits for everything queued before it and returns its errors. */
 fal_status fal_cl_write(fal_context *ctx, fal_cl_buffer *b, const void *src, size_t bytes, fal_error *err);
-fal_status fal_cl_read(fal_context *ctx, const fal_cl_buffer *b, size_t offset, void *dst, size_t bytes, fal_error *err);
+fal_status fal_cl_read(fal_context *ctx, const fal_cl_buffer *b, size_t offset, void *dst, size_t bytes,
+                       fal_error *err);
 fal_status fal_cl_copy(fal_context *ctx, fal_cl_buffer *dst, const fal_cl_buffer *src, size_t src_offset, size_t bytes,
                        fal_error *err);
 fal_status fal_cl_poison(fal_context *ctx, fal_cl_buffer *b, fal_error *err); /* 0xFF everywhere */
@@ -63,15 +67,16 @@ typedef struct {
 #define FAL_CL_FLOAT(x) { #x, FAL_CL_ARG_FLOAT, { .f = (x) } }
 
 /* what    Queues a kernel over n_groups work-groups (one dimension: only the first is unbounded on all devices).
-           The name is fal_cl_<op>[__<how>][_<type>], or fal_cl_<op>__cpu[_<how>][_<type>] for the variant "cpu"; how and
-           type may be NULL. The program of op is built when its first kernel is asked for. */
+           The name is fal_cl_<op>[__<how>][_<type>], or fal_cl_<op>__cpu[_<how>][_<type>] for the variant "cpu"; how
+           and type may be NULL. The program of op is built when its first kernel is asked for. */
 fal_status fal_cl_launch(fal_context *ctx, const char *op, const char *how, const char *type, size_t n_groups,
                          const fal_cl_arg *args, size_t n_args, fal_error *err);
 #define FAL_CL_LAUNCH(ctx, op, how, type, n_groups, args, err) \
     fal_cl_launch(ctx, op, how, type, n_groups, args, sizeof(args) / sizeof((args)[0]), err)
 
-/* what    Builds a program from text with the shared prelude before it, as fal_cl_launch does for its own, and drops it.
-           It is kept in options->cache_dir and taken from there, on any driver. *cached (may be NULL): it was there.
+/* what    Builds a program from text with the shared prelude before it, as fal_cl_launch does for its own, and drops
+           it. It is kept in options->cache_dir and taken from there, on any driver. *cached (may be NULL): it was
+           there.
    refuses text that does not compile: FAL_ERR_DEVICE with the end of the driver's build log */
 fal_status fal_cl_build(fal_context *ctx, const char *name, const char *source, size_t length, bool *cached,
                         fal_error *err);

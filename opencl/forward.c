@@ -1,4 +1,4 @@
-/* Sessions of this backend: weights, KV cache and scratch on the device, and the forward pass in the order of ops.def. */
+/* Sessions of this backend: weights, cache and scratch on the device, and the forward pass in the order of ops.def. */
 #include "opencl/forward.h"
 
 #include "harness/args.h"
@@ -14,8 +14,8 @@ enum {
 
 /* The device copies of a layer's tensors, named as in fal_layer. */
 #define LAYER_TENSORS(X)                                                                                               \
-    X(attn_norm) X(attn_q) X(attn_k) X(attn_v) X(attn_output) X(attn_q_norm) X(attn_k_norm) X(ffn_norm)                 \
-    X(ffn_gate_inp) X(ffn_gate_exps) X(ffn_up_exps) X(ffn_down_exps)
+    X(attn_norm) X(attn_q) X(attn_k) X(attn_v) X(attn_output) X(attn_q_norm) X(attn_k_norm)                            \
+    X(ffn_norm) X(ffn_gate_inp) X(ffn_gate_exps) X(ffn_up_exps) X(ffn_down_exps)
 typedef struct {
 #define X(tensor) const fal_cl_buffer *tensor;
     LAYER_TENSORS(X)
@@ -43,7 +43,7 @@ struct fal_session {
     size_t host_bytes;
 };
 
-/* ---- memory ------------------------------------------------------------------------------------------------------- */
+/* ---- memory ----------------------------------------------------------------------------------------------------- */
 
 static bool is_head_site(int site)
 {
@@ -90,7 +90,8 @@ static fal_status upload_weights(fal_session *s, fal_error *err)
         const char *type_name = NULL;
         fal_status st = fal_cl_type_name(m->tensors[i]->name, m->tensors[i]->type, &type_name, err);
         if (st != FAL_OK) return st;
-        st = fal_cl_upload(s->ctx, m->tensors[i]->name, m->tensors[i]->data, m->tensors[i]->nbytes, &s->weights[i], err);
+        const fal_tensor *t = m->tensors[i];
+        st = fal_cl_upload(s->ctx, t->name, t->data, t->nbytes, &s->weights[i], err);
         if (st != FAL_OK) return st;
         s->uploads[i]++;
     }
@@ -129,15 +130,15 @@ static fal_status alloc_scratch(fal_session *s, fal_error *err)
     fal_status st = FAL_OK;
     for (int i = 0; st == FAL_OK && i < FAL_N_SITES; i++) {
         const int rows = is_head_site(i) ? s->head_rows : s->chunk;
-        st = fal_cl_alloc(s->ctx, fal_site_get((fal_site)i)->name, fal_cl_bytes(row_bytes(s, i), rows, 1, 1), &s->site[i],
-                          err);
+        st = fal_cl_alloc(s->ctx, fal_site_get((fal_site)i)->name, fal_cl_bytes(row_bytes(s, i), rows, 1, 1),
+                          &s->site[i], err);
     }
     if (st == FAL_OK) st = fal_cl_alloc(s->ctx, "tokens", fal_cl_bytes(4, s->chunk, 1, 1), &s->tokens, err);
     if (st == FAL_OK)
         st = fal_cl_alloc(s->ctx, "pinned ids", fal_cl_bytes(4, s->chunk, c->n_expert_used, 1), &s->pinned, err);
     if (st == FAL_OK)
-        st = fal_cl_alloc(s->ctx, "expert lists", fal_cl_moe_lists_bytes(s->chunk, c->n_expert, c->n_expert_used), &s->lists,
-                          err);
+        st = fal_cl_alloc(s->ctx, "expert lists", fal_cl_moe_lists_bytes(s->chunk, c->n_expert, c->n_expert_used),
+                          &s->lists, err);
     if (st == FAL_OK)
         st = fal_cl_alloc(s->ctx, "rows of the head", fal_cl_bytes(4, s->head_rows, c->n_embd, 1), &s->head_in, err);
     if (st == FAL_OK) st = fal_cl_alloc(s->ctx, "next token", fal_cl_bytes(4, s->head_rows, 1, 1), &s->next, err);
@@ -148,7 +149,8 @@ fal_status fal_cl_session_open(fal_context *ctx, const fal_model *model, int n_c
 {
     if (!ctx || !model || !out) return fal_fail(err, FAL_ERR_INPUT, NULL, "opencl: context, model or result is NULL");
     if (n_ctx <= 0)
-        return fal_fail(err, FAL_ERR_INPUT, "ask for at least one position", "opencl: n_ctx is %d, expected >= 1", n_ctx);
+        return fal_fail(err, FAL_ERR_INPUT, "ask for at least one position", "opencl: n_ctx is %d, expected >= 1",
+                        n_ctx);
     const fal_config *c = &model->config;
     fal_status st = FAL_OK;
     fal_session *s = calloc(1, sizeof *s);
@@ -237,11 +239,12 @@ void fal_cl_session_memory(const fal_session *s, fal_memory *out)
     for (int layer = 0; layer < s->model->config.n_layer; layer++)
         out->kv_bytes += fal_cl_size(s->k_cache[layer]) + fal_cl_size(s->v_cache[layer]);
     for (int i = 0; i < FAL_N_SITES; i++) out->scratch_bytes += fal_cl_size(s->site[i]);
-    out->scratch_bytes += fal_cl_size(s->tokens) + fal_cl_size(s->pinned) + fal_cl_size(s->lists) + fal_cl_size(s->head_in) +
-                          fal_cl_size(s->next) + fal_cl_size(s->cos_table) + fal_cl_size(s->sin_table);
+    out->scratch_bytes += fal_cl_size(s->tokens) + fal_cl_size(s->pinned) + fal_cl_size(s->lists) +
+                          fal_cl_size(s->head_in) + fal_cl_size(s->next) + fal_cl_size(s->cos_table) +
+                          fal_cl_size(s->sin_table);
 }
 
-/* ---- taps --------------------------------------------------------------------------------------------------------- */
+/* ---- taps ------------------------------------------------------------------------------------------------------- */
 
 /* One chunk of a request: tokens [first, first + n) at positions pos... */
 typedef struct {
@@ -263,8 +266,8 @@ static fal_status check_ids(const chunk *k, const char *what, const int32_t *ids
     const size_t total = (size_t)n * (size_t)c->n_expert_used;
     for (size_t i = 0; i < total; i++)
         if (ids[i] < 0 || ids[i] >= c->n_expert)
-            return fal_fail(k->err, FAL_ERR_INPUT, NULL, "opencl: %s of layer %d: id %zu is %d, expected 0 <= id < %d", what,
-                            layer, i, ids[i], c->n_expert);
+            return fal_fail(k->err, FAL_ERR_INPUT, NULL, "opencl: %s of layer %d: id %zu is %d, expected 0 <= id < %d",
+                            what, layer, i, ids[i], c->n_expert);
     return FAL_OK;
 }
 
@@ -278,7 +281,8 @@ static fal_status tap_rows(const chunk *k, fal_site site, int layer, int first, 
     if (wants(k, site, layer)) {
         if (bytes > s->host_bytes) {
             void *more = realloc(s->host, bytes);
-            if (!more) return fal_fail(k->err, FAL_ERR_MEMORY, NULL, "opencl: no host memory to read back %zu bytes", bytes);
+            if (!more)
+                return fal_fail(k->err, FAL_ERR_MEMORY, NULL, "opencl: no host memory to read back %zu bytes", bytes);
             s->host = more;
             s->host_bytes = bytes;
         }
@@ -295,7 +299,7 @@ static fal_status tap_rows(const chunk *k, fal_site site, int layer, int first, 
     return fal_cl_write(s->ctx, s->site[site], forced, bytes, k->err);
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------------------ */
+/* ---- forward ---------------------------------------------------------------------------------------------------- */
 
 #define SITE(name) (s->site[FAL_SITE_##name])
 /* Queues an op, or ends the pass with its failure. */

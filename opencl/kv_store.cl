@@ -3,8 +3,8 @@
 #if FAL_CPU
 
 /* One work-item per token. width: n_head_kv * head_dim. */
-FAL_KERNEL fal_cl_kv_store__cpu(int n_tokens, int width, int first_pos, const __global float *k, const __global float *v,
-                                __global float *k_cache, __global float *v_cache)
+FAL_KERNEL fal_cl_kv_store__cpu(int n_tokens, int width, int first_pos, const __global float *k,
+                                const __global float *v, __global float *k_cache, __global float *v_cache)
 {
     const long t = get_global_id(0);
     if (t >= n_tokens) return;

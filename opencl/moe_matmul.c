@@ -21,13 +21,14 @@ fal_status fal_cl_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, i
     if (st != FAL_OK) return st;
     if (n_tokens > INT_MAX / n_expert_used)
         return fal_fail(err, FAL_ERR_INPUT, "use fewer tokens at once",
-                        "opencl: moe_matmul of %d tokens with %d experts each exceeds %d slots", n_tokens, n_expert_used,
-                        INT_MAX);
+                        "opencl: moe_matmul of %d tokens with %d experts each exceeds %d slots", n_tokens,
+                        n_expert_used, INT_MAX);
     const int n_slots = n_tokens * n_expert_used, x_div = x_per_slot ? 1 : n_expert_used;
     /* With two slots an expert on average, reading each weight row once pays for ordering the slots. */
     const bool is_grouped = n_slots / 2 >= n_expert;
     if (is_grouped) {
-        const fal_cl_arg args[] = { FAL_CL_INT(n_slots), FAL_CL_INT(n_expert), FAL_CL_BUFFER(ids), FAL_CL_BUFFER(lists) };
+        const fal_cl_arg args[] = { FAL_CL_INT(n_slots), FAL_CL_INT(n_expert), FAL_CL_BUFFER(ids),
+                                    FAL_CL_BUFFER(lists) };
         st = FAL_CL_LAUNCH(ctx, "moe_matmul", "group", NULL, fal_cl_groups(ctx, (size_t)n_expert), args, err);
         if (st != FAL_OK) return st;
     }

@@ -1,8 +1,8 @@
 /* moe_matmul: y[t,s,r] = sum_c w[ids[t,s],r,c] x[t,c] (or x[t,s,c]); only rows of chosen experts are read. */
 
 /* A slot is one (token, chosen expert) pair, numbered t * n_expert_used + s. x_div is n_expert_used when the slots of a
-   token share x[t,:], else 1. lists holds, for the grouped kernels, n_expert + 1 offsets and after them all slots ordered
-   by expert: then a weight row is read once for up to FAL_TILE slots. */
+   token share x[t,:], else 1. lists holds, for the grouped kernels, n_expert + 1 offsets and after them all slots
+   ordered by expert: then a weight row is read once for up to FAL_TILE slots. */
 #define ARGS                                                                                                           \
     int n_slots, int n_expert, int x_div, int n_in, int n_out, const __global uchar *w, const __global float *x,       \
         const __global int *ids, const __global int *lists, __global float *y

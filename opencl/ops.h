@@ -8,19 +8,19 @@
 #define FAL_OP(op) fal_status fal_cl_##op(fal_context *ctx, const fal_##op##_args *a, fal_error *err);
 #include "harness/ops.def"
 
-/* what    fal_cl_<op>_run: queues the same on device buffers, row-major as in harness/backend.h. Dimensions are >= 1 and
-           match the buffers (fal_cl_<op> and forward.c see to it). Returns before the device is done. */
+/* what    fal_cl_<op>_run: queues the same on device buffers, row-major as in harness/backend.h. Dimensions are >= 1
+           and match the buffers (fal_cl_<op> and forward.c see to it). Returns before the device is done. */
 fal_status fal_cl_embed_run(fal_context *ctx, int n_tokens, int n_embd, uint32_t type, const fal_cl_buffer *w,
                             const fal_cl_buffer *tokens, fal_cl_buffer *y, fal_error *err);
 fal_status fal_cl_rmsnorm_run(fal_context *ctx, int n_tokens, int n_embd, float eps, const fal_cl_buffer *x,
                               const fal_cl_buffer *w, fal_cl_buffer *y, fal_error *err);
 fal_status fal_cl_matmul_run(fal_context *ctx, int n_tokens, int n_in, int n_out, uint32_t type, const fal_cl_buffer *w,
                              const fal_cl_buffer *x, fal_cl_buffer *y, fal_error *err);
-fal_status fal_cl_qk_norm_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, float eps, const fal_cl_buffer *x,
-                              const fal_cl_buffer *w, fal_cl_buffer *y, fal_error *err);
-fal_status fal_cl_rope_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, int first_pos, const fal_cl_buffer *x,
-                           const fal_cl_buffer *cos_table, const fal_cl_buffer *sin_table, fal_cl_buffer *y,
-                           fal_error *err);
+fal_status fal_cl_qk_norm_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, float eps,
+                              const fal_cl_buffer *x, const fal_cl_buffer *w, fal_cl_buffer *y, fal_error *err);
+fal_status fal_cl_rope_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, int first_pos,
+                           const fal_cl_buffer *x, const fal_cl_buffer *cos_table, const fal_cl_buffer *sin_table,
+                           fal_cl_buffer *y, fal_error *err);
 fal_status fal_cl_kv_store_run(fal_context *ctx, int n_tokens, int n_head_kv, int head_dim, int first_pos,
                                const fal_cl_buffer *k, const fal_cl_buffer *v, fal_cl_buffer *k_cache,
                                fal_cl_buffer *v_cache, fal_error *err);
@@ -32,8 +32,9 @@ fal_status fal_cl_add_run(fal_context *ctx, int n_tokens, int n_embd, const fal_
 fal_status fal_cl_softmax_run(fal_context *ctx, int n_rows, int n_cols, const fal_cl_buffer *x, fal_cl_buffer *y,
                               fal_error *err);
 /* pinned may be NULL: the choice is then the kernel's own. */
-fal_status fal_cl_router_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, const fal_cl_buffer *probs,
-                             const fal_cl_buffer *pinned, fal_cl_buffer *ids, fal_cl_buffer *weights, fal_error *err);
+fal_status fal_cl_router_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used,
+                             const fal_cl_buffer *probs, const fal_cl_buffer *pinned, fal_cl_buffer *ids,
+                             fal_cl_buffer *weights, fal_error *err);
 /* lists: scratch of at least fal_cl_moe_lists_bytes, whose content nobody else needs. */
 fal_status fal_cl_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, int n_in, int n_out,
                                  bool x_per_slot, uint32_t type, const fal_cl_buffer *w, const fal_cl_buffer *x,

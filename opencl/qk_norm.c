@@ -3,8 +3,8 @@
 
 #include "harness/args.h"
 
-fal_status fal_cl_qk_norm_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, float eps, const fal_cl_buffer *x,
-                              const fal_cl_buffer *w, fal_cl_buffer *y, fal_error *err)
+fal_status fal_cl_qk_norm_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, float eps,
+                              const fal_cl_buffer *x, const fal_cl_buffer *w, fal_cl_buffer *y, fal_error *err)
 {
     const size_t n_rows = (size_t)n_tokens * (size_t)n_head;
     const fal_cl_arg args[] = { FAL_CL_LONG(n_rows), FAL_CL_INT(head_dim), FAL_CL_FLOAT(eps), FAL_CL_BUFFER(x),

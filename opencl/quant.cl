@@ -1,4 +1,5 @@
-/* Shared prelude of every program: arithmetic rules, reductions in a fixed tree, and weight blocks as the file stores them. */
+/* Shared prelude of every program: arithmetic rules, reductions in a fixed tree, and weight blocks as the file stores
+   them. */
 
 /* Products and sums are rounded one by one: results are then those of the formula, on every device. */
 #pragma OPENCL FP_CONTRACT OFF
@@ -280,7 +281,8 @@ static void fal_step_weights(int type, const __global uchar *row, int n, int ste
 
 /* y_t[r] = row . x_t for n_tile (a constant after inlining) vectors. Each step is summed by itself before it joins the
    total, which keeps the error of a row of n columns near that of n/256 + 16 additions. */
-static void fal_row_times(int type, int n_tile, const __global uchar *row, int n, const __global float *const *x, float *y)
+static void fal_row_times(int type, int n_tile, const __global uchar *row, int n, const __global float *const *x,
+                          float *y)
 {
     float16 total[FAL_TILE], w[16];
     for (int t = 0; t < n_tile; t++) total[t] = (float16)(0.0f);

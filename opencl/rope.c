@@ -3,12 +3,13 @@
 
 #include "harness/args.h"
 
-fal_status fal_cl_rope_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, int first_pos, const fal_cl_buffer *x,
-                           const fal_cl_buffer *cos_table, const fal_cl_buffer *sin_table, fal_cl_buffer *y,
-                           fal_error *err)
+fal_status fal_cl_rope_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, int first_pos,
+                           const fal_cl_buffer *x, const fal_cl_buffer *cos_table, const fal_cl_buffer *sin_table,
+                           fal_cl_buffer *y, fal_error *err)
 {
-    const fal_cl_arg args[] = { FAL_CL_INT(n_tokens), FAL_CL_INT(n_head), FAL_CL_INT(head_dim), FAL_CL_INT(first_pos),
-                                FAL_CL_BUFFER(x), FAL_CL_BUFFER(cos_table), FAL_CL_BUFFER(sin_table), FAL_CL_BUFFER(y) };
+    const fal_cl_arg args[] = { FAL_CL_INT(n_tokens),     FAL_CL_INT(n_head), FAL_CL_INT(head_dim),
+                                FAL_CL_INT(first_pos),    FAL_CL_BUFFER(x),   FAL_CL_BUFFER(cos_table),
+                                FAL_CL_BUFFER(sin_table), FAL_CL_BUFFER(y) };
     const size_t n_rows = (size_t)n_tokens * (size_t)n_head;
     const size_t n_items = fal_cl_is_cpu(ctx) ? n_rows : n_rows * (size_t)(head_dim / 2);
     return FAL_CL_LAUNCH(ctx, "rope", NULL, NULL, fal_cl_groups(ctx, n_items), args, err);

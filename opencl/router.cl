@@ -1,7 +1,8 @@
 /* router: the n_expert_used largest probs of a token, largest first, ties to the lower id; weights: their shares. */
 
-/* A float as an integer with the same order; -0 equals 0, and NaN is larger than every number, as argmax has it. Experts
-   are then in a total order (key, lower id first), so the choice is distinct and in range whatever the input is. */
+/* A float as an integer with the same order; -0 equals 0, and NaN is larger than every number, as argmax has it.
+   Experts are then in a total order (key, lower id first), so the choice is distinct and in range whatever the input
+   is. */
 static uint order_key(float v)
 {
     if (isnan(v)) return 0xFFFFFFFFu;

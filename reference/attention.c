@@ -5,8 +5,9 @@
 
 #include <math.h>
 
-/* Below this many products the threads cost more than they bring. */
-enum { MIN_PARALLEL = 1 << 14 };
+/* Products from which threads pay. Waiting for one another costs a time slice when other processes want the cores, so a
+   region must be long against that; a small model decodes faster on one thread than on several that wait. */
+enum { MIN_PARALLEL = 1 << 20 };
 
 /* Scratch of one thread, in float64: q and y [group, head_dim], a key or value [head_dim], scores [group, n_pos]. */
 typedef struct {
@@ -68,8 +69,8 @@ fal_status fal_reference_attention(fal_context *ctx, const fal_attention_args *a
     const bool fits = fal_mul_size(per_thread, n_threads, &elements) && fal_mul_size(elements, sizeof(double), &bytes);
     double *scratch = fits ? fal_reference_alloc(ctx, bytes) : NULL;
     if (!scratch)
-        return fal_fail(err, FAL_ERR_MEMORY, "use a shorter context", "attention: no memory for scores of %zu positions",
-                        n_pos);
+        return fal_fail(err, FAL_ERR_MEMORY, "use a shorter context",
+                        "attention: no memory for scores of %zu positions", n_pos);
     /* Dynamic, since later tokens see more positions; which thread computes a token changes nothing in it. */
 #pragma omp parallel for schedule(dynamic) num_threads((int)n_threads)
     for (size_t i = 0; i < n_tokens * n_head_kv; i++) {

@@ -7,7 +7,9 @@
 #include <string.h>
 
 enum {
-    CHUNK = 64,             /* tokens computed at once: bounds scratch memory, and a weight is decoded once a chunk */
+    /* Tokens computed at once: a weight is decoded once a chunk, so as many as fit in here, at least one. */
+    CHUNK_BYTES = 1 << 24,
+    MAX_CHUNK = 256,
     LOGITS_BYTES = 1 << 22, /* rows of logits computed at once: as many as fit in here, at least one */
 };
 
@@ -40,15 +42,23 @@ static size_t site_elements(const fal_config *c, int site)
     return (size_t)sub * (size_t)width;
 }
 
+/* n, but within [1, limit]. */
+static int at_most(size_t n, int limit)
+{
+    return n < 1 ? 1 : n > (size_t)limit ? limit : (int)n;
+}
+
 static bool size_session(fal_session *s)
 {
     const fal_config *c = &s->config;
     size_t n = (size_t)c->n_head_kv * (size_t)c->head_dim * sizeof(float);
     if (!fal_mul_size(n, (size_t)s->n_ctx, &n) || !fal_mul_size(n, (size_t)c->n_layer, &s->cache_bytes)) return false;
     if (!fal_mul_size((size_t)s->n_ctx, (size_t)c->head_dim / 2 * sizeof(float), &s->rope_bytes)) return false;
-    const size_t rows = LOGITS_BYTES / ((size_t)c->n_vocab * sizeof(float));
-    s->chunk = s->n_ctx < CHUNK ? s->n_ctx : CHUNK;
-    s->logits_rows = rows < 1 ? 1 : rows > (size_t)s->chunk ? s->chunk : (int)rows;
+    size_t per_token = 0;
+    for (int i = 0; i < FAL_N_SITES; i++)
+        if (i != FAL_SITE_logits) per_token += site_elements(c, i) * sizeof(float);
+    s->chunk = at_most(CHUNK_BYTES / per_token, s->n_ctx < MAX_CHUNK ? s->n_ctx : MAX_CHUNK);
+    s->logits_rows = at_most(LOGITS_BYTES / ((size_t)c->n_vocab * sizeof(float)), s->chunk);
     for (int i = 0; i < FAL_N_SITES; i++) {
         const size_t site_rows = (size_t)(i == FAL_SITE_logits ? s->logits_rows : s->chunk);
         if (!fal_mul_size(site_rows * sizeof(float), site_elements(c, i), &s->site_bytes[i])) return false;
@@ -59,7 +69,8 @@ static bool size_session(fal_session *s)
 fal_status fal_reference_session_open(fal_context *ctx, const fal_model *model, int n_ctx, fal_session **out,
                                       fal_error *err)
 {
-    if (!ctx || !model || !out) return fal_fail(err, FAL_ERR_INPUT, NULL, "reference: context, model or result is NULL");
+    if (!ctx || !model || !out)
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "reference: context, model or result is NULL");
     if (n_ctx <= 0)
         return fal_fail(err, FAL_ERR_INPUT, "ask for at least one position", "reference: n_ctx is %d, expected >= 1",
                         n_ctx);

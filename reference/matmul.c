@@ -3,8 +3,9 @@
 
 #include "harness/args.h"
 
-/* Below this many products the threads cost more than they bring. */
-enum { MIN_PARALLEL = 1 << 14 };
+/* Products from which threads pay. Waiting for one another costs a time slice when other processes want the cores, so a
+   region must be long against that; a small model decodes faster on one thread than on several that wait. */
+enum { MIN_PARALLEL = 1 << 20 };
 
 fal_status fal_reference_matmul(fal_context *ctx, const fal_matmul_args *a, fal_error *err)
 {
@@ -28,7 +29,8 @@ fal_status fal_reference_matmul(fal_context *ctx, const fal_matmul_args *a, fal_
         goto out;
     }
     fal_reference_widen(a->x, n_tokens * n_in, x);
-#pragma omp parallel for schedule(static) num_threads((int)n_threads)
+    /* Dynamic, for cores that others use as well; which thread computes a row changes nothing in it. */
+#pragma omp parallel for schedule(dynamic, 16) num_threads((int)n_threads)
     for (size_t r = 0; r < n_out; r++) {
         const size_t thread = (size_t)fal_reference_thread();
         double *w_r = rows + thread * n_in;

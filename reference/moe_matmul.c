@@ -3,8 +3,9 @@
 
 #include "harness/args.h"
 
-/* Below this many products the threads cost more than they bring. */
-enum { MIN_PARALLEL = 1 << 14 };
+/* Products from which threads pay. Waiting for one another costs a time slice when other processes want the cores, so a
+   region must be long against that; a small model decodes faster on one thread than on several that wait. */
+enum { MIN_PARALLEL = 1 << 20 };
 
 /* Sorts the slots (t,s) by their expert. slots: [n_slots] numbers t n_expert_used + s, ascending within an expert;
    start: [n_expert + 1], expert e owns slots[start[e] .. start[e + 1]); active: the experts that own any; returns their
@@ -54,7 +55,8 @@ fal_status fal_reference_moe_matmul(fal_context *ctx, const fal_moe_matmul_args 
     size_t *start = slots + n_slots, *active = start + n_expert + 1;
     const size_t n_active = group_slots(a->ids, n_slots, n_expert, slots, start, active);
     fal_reference_widen(a->x, n_x, x);
-#pragma omp parallel for schedule(static) num_threads((int)n_threads)
+    /* Dynamic, for cores that others use as well; which thread computes a row changes nothing in it. */
+#pragma omp parallel for schedule(dynamic, 16) num_threads((int)n_threads)
     for (size_t i = 0; i < n_active * n_out; i++) {
         const size_t e = active[i / n_out], r = i % n_out;
         const size_t thread = (size_t)fal_reference_thread();

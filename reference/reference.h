@@ -23,8 +23,8 @@ fal_status fal_reference_session_open(fal_context *ctx, const fal_model *model, 
                                       fal_error *err);
 void fal_reference_session_close(fal_session *s);
 fal_status fal_reference_reset(fal_session *s, fal_error *err);
-/* what    As in fal_backend. A request is computed in chunks of 64 tokens, all layers of a chunk before the next chunk;
-           taps see the rows of one chunk at a time (and of the logits fewer when the vocabulary is large). When nothing
+/* what    As in fal_backend. A request is computed in chunks of at most 256 tokens, all layers of a chunk before the
+           next; taps see the rows of one chunk at a time (and of the logits fewer when the vocabulary is large). When nothing
            wants final_norm or logits, both are computed, and may be forced, for the last position alone, and only when
            next is not NULL.
    refuses what fal_request_check refuses. After a failure the positions are those from before the call. */

@@ -32,7 +32,8 @@ static void untouched(void)
 static void refused(fal_status st, const fal_error *e, const char *op, const char *word)
 {
     ck_assert_msg(st == FAL_ERR_INPUT && e->code == FAL_ERR_INPUT, "%s: %s was not refused", op, word);
-    ck_assert_msg(strncmp(e->message, op, strlen(op)) == 0 && e->message[strlen(op)] == ':', "op missing: %s", e->message);
+    ck_assert_msg(strncmp(e->message, op, strlen(op)) == 0 && e->message[strlen(op)] == ':', "op missing: %s",
+                  e->message);
     ck_assert_msg(strstr(e->message, word) != NULL, "'%s' missing: %s", word, e->message);
     untouched();
 }
@@ -113,7 +114,8 @@ END_TEST
 
 START_TEST(matmul)
 {
-    const fal_matmul_args a = { .n_tokens = 2, .n_in = 4, .n_out = 4, .type = FAL_TYPE_F32, .w = in, .x = in, .y = out };
+    const fal_matmul_args a = { .n_tokens = 2, .n_in = 4, .n_out = 4, .type = FAL_TYPE_F32, .w = in, .x = in,
+                                .y = out };
     VALID(matmul, a);
     REFUSES_NULL(matmul);
     REFUSES_DIM(matmul, a, n_tokens);
@@ -193,8 +195,8 @@ END_TEST
 
 START_TEST(attention)
 {
-    const fal_attention_args a = { .n_tokens = 2, .n_head = 4, .n_head_kv = 2, .head_dim = 2, .first_pos = 1, .n_ctx = 3,
-                                   .q = in, .k_cache = in, .v_cache = in, .y = out };
+    const fal_attention_args a = { .n_tokens = 2, .n_head = 4, .n_head_kv = 2, .head_dim = 2, .first_pos = 1,
+                                   .n_ctx = 3, .q = in, .k_cache = in, .v_cache = in, .y = out };
     VALID(attention, a);
     REFUSES_NULL(attention);
     REFUSES_DIM(attention, a, n_tokens);

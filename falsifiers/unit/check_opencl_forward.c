@@ -1,4 +1,5 @@
-/* Tests of the OpenCL backend's whole forward pass: against a float64 oracle, and of taps, memory, refusals and launches. */
+/* Tests of the OpenCL backend's whole forward pass: against a float64 oracle, and of taps, memory, refusals and
+   launches. */
 #include "harness/observation.h"
 #include "opencl/device.h"
 
@@ -50,7 +51,7 @@ static void tear_down(rig *r)
     fal_model_close(r->model);
 }
 
-/* ---- a recorder ---------------------------------------------------------------------------------------------------- */
+/* ---- a recorder ------------------------------------------------------------------------------------------------- */
 
 /* Keeps the rows of one site and layer; may force another site, or pin the routing. */
 typedef struct {
@@ -137,7 +138,7 @@ static int32_t *some_tokens(const rig *r, int n)
     return tokens;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------------- */
+/* ---- results ---------------------------------------------------------------------------------------------------- */
 
 /* Rule: logits at every position of every short prompt are within 2e-5 (relative L2) of a float64 model, with the same
    argmax, and next is the argmax of the last one. Limit: 4 layers of f32 sums, measured 1e-6; 20 times that. */
@@ -179,8 +180,8 @@ START_TEST(logits_match_the_oracle)
 }
 END_TEST
 
-/* Rule: the same tokens give the same bits: again, split in two, and one by one; the result does not change at the border
-   of a chunk (512 tokens). */
+/* Rule: the same tokens give the same bits: again, split in two, and one by one; the result does not change at the
+   border of a chunk (512 tokens). */
 START_TEST(splitting_a_request_changes_nothing)
 {
     const int n = _i == 1 ? 530 : 40; /* the work-group kernels are slow on a CPU */
@@ -212,7 +213,7 @@ START_TEST(splitting_a_request_changes_nothing)
 }
 END_TEST
 
-/* ---- taps ---------------------------------------------------------------------------------------------------------- */
+/* ---- taps ------------------------------------------------------------------------------------------------------- */
 
 /* Rule: every site is shown, with numbers that are finite: nothing of it is poison. */
 START_TEST(every_site_is_shown)
@@ -293,7 +294,7 @@ START_TEST(pinned_experts_are_taken)
 }
 END_TEST
 
-/* ---- memory and refusals ------------------------------------------------------------------------------------------- */
+/* ---- memory and refusals ---------------------------------------------------------------------------------------- */
 
 /* Rule: each tensor is on the device once, in file format, with the bytes of the file; the sums of memory agree. */
 START_TEST(weights_are_the_files_bytes)

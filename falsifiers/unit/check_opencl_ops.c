@@ -15,7 +15,7 @@ static const char *const variants[] = { "", "cpu" };
 static const uint32_t types[] = { FAL_TYPE_F32, FAL_TYPE_F16, FAL_TYPE_Q8_0, FAL_TYPE_Q4_K, FAL_TYPE_Q6_K };
 enum { N_TYPES = 5, GUARD = 16 };
 
-/* ---- inputs and comparison ---------------------------------------------------------------------------------------- */
+/* ---- inputs and comparison -------------------------------------------------------------------------------------- */
 
 static uint32_t draw(uint64_t *state)
 {
@@ -94,7 +94,8 @@ static void near_enough(const char *what, const float *got, const float *want, s
 
 static void same_ints(const char *what, const int32_t *got, const int32_t *want, size_t n)
 {
-    for (size_t i = 0; i < n; i++) ck_assert_msg(got[i] == want[i], "%s[%zu]: %d, expected %d", what, i, got[i], want[i]);
+    for (size_t i = 0; i < n; i++)
+        ck_assert_msg(got[i] == want[i], "%s[%zu]: %d, expected %d", what, i, got[i], want[i]);
     check_guard(got, n);
 }
 
@@ -127,7 +128,7 @@ static void close_clean(fal_context *ctx)
         ck_assert_msg(fal_cl_##op(ctx, &a_, &e_) == FAL_OK, "%s", e_.message);                                         \
     } while (0)
 
-/* ---- weights: every type ------------------------------------------------------------------------------------------ */
+/* ---- weights: every type ---------------------------------------------------------------------------------------- */
 
 /* Rule: dequantisation is that of the format, bit for bit (also sub-blocks 4..7 of Q4_K and all quarters of Q6_K). */
 START_TEST(embed_is_exact)
@@ -144,7 +145,8 @@ START_TEST(embed_is_exact)
             const size_t n = 5 * (size_t)n_embd;
             unsigned char *w = weights(type, 37, (size_t)n_embd, 11 + s);
             float *got = poisoned(n), *want = poisoned(n);
-            BOTH(embed, y, got, want, .n_tokens = 5, .n_embd = n_embd, .n_vocab = 37, .type = type, .w = w, .tokens = tokens);
+            BOTH(embed, y, got, want, .n_tokens = 5, .n_embd = n_embd, .n_vocab = 37, .type = type, .w = w,
+                 .tokens = tokens);
             for (size_t i = 0; i < n; i++)
                 ck_assert_msg(memcmp(&got[i], &want[i], 4) == 0, "type %u, element %zu: %a, expected %a", type, i,
                               (double)got[i], (double)want[i]);
@@ -159,7 +161,8 @@ END_TEST
 
 static const struct {
     int n_tokens, n_in, n_out;
-} mats[] = { { 1, 256, 1 }, { 1, 768, 37 }, { 2, 256, 5 }, { 8, 512, 9 }, { 13, 256, 17 }, { 1, 4096, 66 }, { 17, 4096, 3 } };
+} mats[] = { { 1, 256, 1 },   { 1, 768, 37 },  { 2, 256, 5 },  { 8, 512, 9 },
+             { 13, 256, 17 }, { 1, 4096, 66 }, { 17, 4096, 3 } };
 
 /* Columns for a type: whole blocks, and for types without blocks a count that fits nothing. */
 static int columns(uint32_t type, int n_in)
@@ -179,8 +182,8 @@ START_TEST(matmul_is_near)
             unsigned char *w = weights(types[k], (size_t)mats[s].n_out, (size_t)n_in, 3 + s);
             float *x = filled((size_t)mats[s].n_tokens * (size_t)n_in, 2.0f, 5 + s);
             float *got = poisoned(n), *want = poisoned(n);
-            BOTH(matmul, y, got, want, .n_tokens = mats[s].n_tokens, .n_in = n_in, .n_out = mats[s].n_out, .type = types[k],
-                 .w = w, .x = x);
+            BOTH(matmul, y, got, want, .n_tokens = mats[s].n_tokens, .n_in = n_in, .n_out = mats[s].n_out,
+                 .type = types[k], .w = w, .x = x);
             near_enough(fal_type_get(types[k])->name, got, want, n, 1e-6);
             free(want);
             free(got);
@@ -198,7 +201,8 @@ START_TEST(matmul_rows_are_independent)
     fal_context *ctx = open_variant(_i);
     for (int k = 0; k < N_TYPES; k++) {
         unsigned char *w = weights(types[k], OUT, IN, 77);
-        float *x = filled((size_t)T * IN, 1.0f, 78), *all = poisoned((size_t)T * OUT), *again = poisoned((size_t)T * OUT);
+        float *x = filled((size_t)T * IN, 1.0f, 78), *all = poisoned((size_t)T * OUT),
+              *again = poisoned((size_t)T * OUT);
         float one[OUT];
         fal_error e = { 0 };
         fal_matmul_args a = { .n_tokens = T, .n_in = IN, .n_out = OUT, .type = types[k], .w = w, .x = x, .y = all };
@@ -266,7 +270,7 @@ START_TEST(moe_matmul_is_near)
 }
 END_TEST
 
-/* ---- the rest of a layer ------------------------------------------------------------------------------------------ */
+/* ---- the rest of a layer ---------------------------------------------------------------------------------------- */
 
 static const struct {
     int rows, n;
@@ -340,7 +344,9 @@ START_TEST(rope_and_kv_store)
 {
     static const struct {
         int n_tokens, n_head, head_dim, first, n_ctx;
-    } shapes[] = { { 1, 1, 2, 0, 1 }, { 3, 5, 64, 7, 12 }, { 4, 2, 34, 0, 4 }, { 2, 3, 128, 30, 40 }, { 5, 1, 10, 1, 6 } };
+    } shapes[] = {
+        { 1, 1, 2, 0, 1 }, { 3, 5, 64, 7, 12 }, { 4, 2, 34, 0, 4 }, { 2, 3, 128, 30, 40 }, { 5, 1, 10, 1, 6 }
+    };
     fal_context *ctx = open_variant(_i);
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
         const int t = shapes[s].n_tokens, h = shapes[s].n_head, d = shapes[s].head_dim, n_ctx = shapes[s].n_ctx;
@@ -349,13 +355,20 @@ START_TEST(rope_and_kv_store)
         float *got = poisoned(n), *want = poisoned(n);
         fal_error e = { 0 };
         ck_assert_int_eq(fal_rope_table(n_ctx, d, 1e4f, &cos_table, &sin_table, &e), FAL_OK);
-        BOTH(rope, y, got, want, .n_tokens = t, .n_head = h, .head_dim = d, .first_pos = shapes[s].first, .n_ctx = n_ctx,
-             .x = x, .cos = cos_table, .sin = sin_table);
+        BOTH(rope, y, got, want, .n_tokens = t, .n_head = h, .head_dim = d, .first_pos = shapes[s].first,
+             .n_ctx = n_ctx, .x = x, .cos = cos_table, .sin = sin_table);
         near_enough("rope", got, want, n, 2e-7);
         float *k_cache = filled(n_cache, 1.0f, 73), *v_cache = filled(n_cache, 1.0f, 74);
         float *k_want = filled(n_cache, 1.0f, 73), *v_want = filled(n_cache, 1.0f, 74);
-        fal_kv_store_args a = { .n_tokens = t, .n_head_kv = h, .head_dim = d, .first_pos = shapes[s].first, .n_ctx = n_ctx,
-                                .k = x, .v = v, .k_cache = k_want, .v_cache = v_want };
+        fal_kv_store_args a = { .n_tokens = t,
+                                .n_head_kv = h,
+                                .head_dim = d,
+                                .first_pos = shapes[s].first,
+                                .n_ctx = n_ctx,
+                                .k = x,
+                                .v = v,
+                                .k_cache = k_want,
+                                .v_cache = v_want };
         ck_assert_int_eq(fal_reference_kv_store(NULL, &a, &e), FAL_OK);
         a.k_cache = k_cache;
         a.v_cache = v_cache;
@@ -396,8 +409,8 @@ START_TEST(attention_is_near)
         memset(k + seen, 0xFF, (n_cache - seen) * sizeof(float));
         memset(v + seen, 0xFF, (n_cache - seen) * sizeof(float));
         float *got = poisoned(n), *want = poisoned(n);
-        BOTH(attention, y, got, want, .n_tokens = t, .n_head = h, .n_head_kv = g, .head_dim = d, .first_pos = shapes[s].first,
-             .n_ctx = shapes[s].n_ctx, .q = q, .k_cache = k, .v_cache = v);
+        BOTH(attention, y, got, want, .n_tokens = t, .n_head = h, .n_head_kv = g, .head_dim = d,
+             .first_pos = shapes[s].first, .n_ctx = shapes[s].n_ctx, .q = q, .k_cache = k, .v_cache = v);
         /* A score of size S carries an error of about S eps into its exponential. */
         near_enough("attention", got, want, n, 1e-6 * (double)(shapes[s].scale > 4.0f ? shapes[s].scale / 4.0f : 1.0f));
         free(want);
@@ -410,7 +423,8 @@ START_TEST(attention_is_near)
 }
 END_TEST
 
-/* Rule: router takes the largest, ties to the lower id, NaN first, ids always distinct and in range; pinned ids are kept. */
+/* Rule: router takes the largest, ties to the lower id, NaN first, ids always distinct and in range; pinned ids are
+   kept. */
 START_TEST(router_chooses_like_the_reference)
 {
     static const struct {
@@ -425,7 +439,8 @@ START_TEST(router_chooses_like_the_reference)
             uint64_t seed = 92;
             for (size_t i = 0; i < n; i++) probs[i] = fabsf(probs[i]);
             if (kind == 1)
-                for (size_t i = 0; i < n; i++) probs[i] = (float)(draw(&seed) % 3) * 0.25f * (draw(&seed) % 2 ? 1.0f : -0.0f);
+                for (size_t i = 0; i < n; i++)
+                    probs[i] = (float)(draw(&seed) % 3) * 0.25f * (draw(&seed) % 2 ? 1.0f : -0.0f);
             probs[0] = 1.0f; /* the weights have a positive sum */
             int32_t *pins = poisoned(n_out);
             for (size_t i = 0; i < n_out; i++) pins[i] = (int32_t)((i * 5 + 3) % (size_t)n_expert);
@@ -434,8 +449,13 @@ START_TEST(router_chooses_like_the_reference)
             int32_t *ids = poisoned(n_out), *ids_want = poisoned(n_out);
             float *got = poisoned(n_out), *want = poisoned(n_out);
             fal_error e = { 0 };
-            fal_router_args a = { .n_tokens = kind == 1 ? 1 : t, .n_expert = n_expert, .n_expert_used = used, .probs = probs,
-                                  .pinned_ids = kind == 2 ? pins : NULL, .ids = ids_want, .weights = want };
+            fal_router_args a = { .n_tokens = kind == 1 ? 1 : t,
+                                  .n_expert = n_expert,
+                                  .n_expert_used = used,
+                                  .probs = probs,
+                                  .pinned_ids = kind == 2 ? pins : NULL,
+                                  .ids = ids_want,
+                                  .weights = want };
             ck_assert_int_eq(fal_reference_router(NULL, &a, &e), FAL_OK);
             a.ids = ids;
             a.weights = got;
@@ -459,7 +479,9 @@ START_TEST(router_chooses_like_the_reference)
     int32_t *ids = poisoned(4), *ids_want = poisoned(4);
     float got[4], want[4];
     fal_error e = { 0 };
-    fal_router_args a = { .n_tokens = 1, .n_expert = 6, .n_expert_used = 4, .probs = probs, .ids = ids_want, .weights = want };
+    fal_router_args a = {
+        .n_tokens = 1, .n_expert = 6, .n_expert_used = 4, .probs = probs, .ids = ids_want, .weights = want
+    };
     ck_assert_int_eq(fal_reference_router(NULL, &a, &e), FAL_OK);
     a.ids = ids;
     a.weights = got;
@@ -477,12 +499,13 @@ START_TEST(moe_sum_is_near)
     fal_context *ctx = open_variant(_i);
     for (int s = 0; s < N_PLANES; s++)
         for (int used = 1; used <= 9; used += 4) {
-            const size_t n = (size_t)planes[s].rows * (size_t)planes[s].n, n_slots = (size_t)planes[s].rows * (size_t)used;
+            const size_t n = (size_t)planes[s].rows * (size_t)planes[s].n,
+                         n_slots = (size_t)planes[s].rows * (size_t)used;
             float *x = filled(n * (size_t)used, 1.0f, 101), *w = filled(n_slots, 1.0f, 102);
             float *got = poisoned(n), *want = poisoned(n);
             for (size_t i = 0; i < n_slots; i++) w[i] = fabsf(w[i]);
-            BOTH(moe_sum, y, got, want, .n_tokens = planes[s].rows, .n_expert_used = used, .n_embd = planes[s].n, .x = x,
-                 .weights = w);
+            BOTH(moe_sum, y, got, want, .n_tokens = planes[s].rows, .n_expert_used = used, .n_embd = planes[s].n,
+                 .x = x, .weights = w);
             near_enough("moe_sum", got, want, n, 1e-6);
             free(want);
             free(got);
@@ -521,7 +544,7 @@ START_TEST(argmax_is_exact)
 }
 END_TEST
 
-/* ---- refusals ----------------------------------------------------------------------------------------------------- */
+/* ---- refusals --------------------------------------------------------------------------------------------------- */
 
 /* Rule: bad arguments are refused before the device is touched, with the output as it was. */
 START_TEST(bad_arguments_are_refused)
