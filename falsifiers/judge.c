@@ -91,9 +91,13 @@ void fal_doubt(fal_verdict *out, const char *fmt, ...)
 {
     if (out->kind == FAL_MISTRUSTED) return;
     out->kind = FAL_MISTRUSTED;
+    /* behind the note, on a line of its own, until apply_limit knows which of both is wanted */
+    const size_t len = strlen(out->reason);
+    if (len + 2 > sizeof out->reason) return;
+    out->reason[len] = '\n';
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(out->reason, sizeof out->reason, fmt, ap);
+    vsnprintf(out->reason + len + 1, sizeof out->reason - len - 1, fmt, ap);
     va_end(ap);
 }
 
@@ -192,6 +196,7 @@ static void number_texts(double value, double limit, char *a, char *b, size_t si
 {
     snprintf(a, size, "%.6g", value);
     snprintf(b, size, "%.6g", limit);
+    if (isnan(value)) snprintf(a, size, "NaN"); /* printf adds a sign that means nothing */
     if (strcmp(a, b) == 0 && (value < limit || value > limit)) {
         snprintf(a, size, "%.17g", value);
         snprintf(b, size, "%.17g", limit);
@@ -214,18 +219,23 @@ static void apply_limit(const fal_limit *limit, fal_verdict *out)
 {
     char note[sizeof out->reason];
     snprintf(note, sizeof note, "%s", out->reason);
-    const bool holds = fal_limit_holds(limit, out->value), doubted = out->kind == FAL_MISTRUSTED;
-    out->margin = margin_of(limit, out->value);
+    char *const doubt = strchr(note, '\n');
+    if (doubt) *doubt = '\0';
+    const bool holds = fal_limit_holds(limit, out->value);
     if (out->n_compared == 0) {
         fal_stop(out, FAL_FALSIFIED, "nothing was compared, so nothing is shown%s%.250s", note[0] ? ": " : "", note);
-        out->margin = -(double)INFINITY;
     } else if (out->kind == FAL_FALSIFIED) {
-        out->margin = -(double)INFINITY; /* broken by a rule beside the limit; the note says which */
+        /* broken by a rule beside the limit: the reason says which, and the margin to the limit says nothing */
     } else if (!holds) {
         out->kind = FAL_FALSIFIED;
-        write_sentence(limit, false, doubted ? "" : note, out);
-    } else if (!doubted) {
+        out->margin = margin_of(limit, out->value);
+        write_sentence(limit, false, note, out);
+    } else if (out->kind == FAL_MISTRUSTED) {
+        out->margin = margin_of(limit, out->value);
+        snprintf(out->reason, sizeof out->reason, "%s", doubt ? doubt + 1 : note);
+    } else {
         out->kind = FAL_SURVIVED;
+        out->margin = margin_of(limit, out->value);
         out->marginal = is_marginal(limit, out->value);
         write_sentence(limit, true, note, out);
     }
@@ -233,7 +243,7 @@ static void apply_limit(const fal_limit *limit, fal_verdict *out)
 
 void fal_judge(const fal_evidence_in *in, fal_verdict *out)
 {
-    *out = (fal_verdict){ .kind = FAL_NOT_RUN, .metric = "none" };
+    *out = (fal_verdict){ .kind = FAL_NOT_RUN, .metric = "none", .margin = -(double)INFINITY };
     const fal_judgement *const j = in->check->judge ? fal_judgement_find(in->check->judge) : NULL;
     if (!j) {
         fal_stop(out, FAL_ERROR, "there is no judgement named '%.60s'", in->check->judge ? in->check->judge : "");
@@ -260,5 +270,4 @@ void fal_judge(const fal_evidence_in *in, fal_verdict *out)
     } else if (out->kind == FAL_NOT_RUN || out->kind == FAL_SURVIVED) {
         fal_stop(out, FAL_ERROR, "judgement %s gave no value", j->name);
     }
-    if (!out->has_value) out->margin = -(double)INFINITY;
 }

@@ -9,13 +9,13 @@
 
 /* What main hands to every command, so that nothing below it touches stdout, stderr or the environment. */
 typedef struct {
-    const char *program;          /* path of the own binary, for child processes */
-    const char *invoked;          /* as it was called, for lines that people copy */
-    const char *tmp;              /* folder for temporary files: TMPDIR or /tmp */
-    FILE *out, *err;              /* results go to out, talk goes to err */
+    const char *program; /* path of the own binary, for child processes */
+    const char *invoked; /* as it was called, for lines that people copy */
+    const char *tmp;     /* folder for temporary files: TMPDIR or /tmp */
+    FILE *out, *err;     /* results go to out, talk goes to err */
     bool out_is_terminal, err_is_terminal;
-    bool no_color;                /* NO_COLOR is set, or the terminal is dumb */
-    const volatile int *stop;     /* becomes non-zero on SIGINT and SIGTERM */
+    bool no_color;            /* NO_COLOR is set, or the terminal is dumb */
+    const volatile int *stop; /* becomes non-zero on SIGINT and SIGTERM */
 } fal_cmd_env;
 
 /* what    Runs one command. argv[0] is the command's name. Returns the exit status of the program; when that is not 0,

@@ -9,9 +9,10 @@
 
 enum { PROBE_SECONDS = 60 };
 
-static const char usage[] = "usage: falsify devices [--json]\n"
-                            "Lists the devices of every backend, with the index, name and UUID that --device takes.\n"
-                            "Drivers are asked in a child process each; --here NAME asks one backend in this process.\n";
+static const char usage[] =
+    "usage: falsify devices [--json]\n"
+    "Lists the devices of every backend, with the index, name and UUID that --device takes.\n"
+    "Drivers are asked in a child process each; --here NAME asks one backend in this process.\n";
 
 static fal_status print_json(json_t *j, FILE *f, fal_error *err)
 {
@@ -26,7 +27,9 @@ static fal_status print_json(json_t *j, FILE *f, fal_error *err)
 static fal_status ask_here(const char *name, FILE *f, fal_error *err)
 {
     const fal_backend *b = fal_backend_find(name);
-    if (!b) return fal_fail(err, FAL_ERR_NOTHING, "there are: reference, opencl, cuda", "backend '%s' matches nothing", name);
+    if (!b)
+        return fal_fail(err, FAL_ERR_NOTHING, "there are: reference, opencl, cuda", "backend '%s' matches nothing",
+                        name);
     fal_probe *p = calloc(1, sizeof *p);
     if (!p) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for devices");
     p->backend = b;
@@ -68,20 +71,26 @@ int fal_cmd_devices(int argc, char **argv, const fal_cmd_env *env, fal_error *er
     bool json = false;
     const char *here = NULL;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) json = true;
-        else if (strcmp(argv[i], "--here") == 0 && i + 1 < argc) here = argv[++i];
+        if (strcmp(argv[i], "--json") == 0)
+            json = true;
+        else if (strcmp(argv[i], "--here") == 0 && i + 1 < argc)
+            here = argv[++i];
         else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(usage, env->out);
             return 0;
-        } else return fal_exit_status(fal_fail(err, FAL_ERR_USAGE, "falsify devices [--json]", "unexpected argument '%.100s'", argv[i]));
+        } else
+            return fal_exit_status(
+                fal_fail(err, FAL_ERR_USAGE, "falsify devices [--json]", "unexpected argument '%.100s'", argv[i]));
     }
     if (here) return fal_exit_status(ask_here(here, env->out, err));
     fal_status st = FAL_OK;
     fal_probes *all = fal_probes_make();
     if (!all) return fal_exit_status(fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for devices"));
     fal_probes_ask(all, NULL, env->program, PROBE_SECONDS, env->stop);
-    if (json) st = print_json(json_pack("{s:o}", "backends", fal_report_probes_json(all)), env->out, err);
-    else print_table(all, env->out);
+    if (json)
+        st = print_json(json_pack("{s:o}", "backends", fal_report_probes_json(all)), env->out, err);
+    else
+        print_table(all, env->out);
     free(all);
     return fal_exit_status(st);
 }

@@ -40,7 +40,9 @@ fal_status fal_cmd_unknown(const char *name, fal_error *err)
 void fal_cmd_usage(FILE *f)
 {
     fputs("usage: falsify COMMAND [options]\n"
-          "Takes claims about LLM inference kernels, written as contracts, and tries to refute them on real hardware.\n\n", f);
+          "Takes claims about LLM inference kernels, written as contracts, and tries to refute them on real "
+          "hardware.\n\n",
+          f);
     for (int i = 0; i < N_COMMANDS; i++) fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].help);
     fputs("\n'falsify help COMMAND' shows its options.\n", f);
 }
@@ -64,7 +66,8 @@ int fal_cmd_help(int argc, char **argv, const fal_cmd_env *env, fal_error *err)
 int fal_cmd_version(int argc, char **argv, const fal_cmd_env *env, fal_error *err)
 {
     if (argc > 1 && strcmp(argv[0], "version") == 0)
-        return fal_exit_status(fal_fail(err, FAL_ERR_USAGE, NULL, "version takes no arguments, found '%.100s'", argv[1]));
+        return fal_exit_status(
+            fal_fail(err, FAL_ERR_USAGE, NULL, "version takes no arguments, found '%.100s'", argv[1]));
     fprintf(env->out, "falsify %s (%s), built with %s\n", FAL_VERSION, fal_revision, FAL_FLAGS);
     return 0;
 }

@@ -310,5 +310,6 @@ int fal_cmd_observe(int argc, char **argv, const fal_cmd_env *env, fal_error *er
     for (int r = 0; r < a->spec.n_requests; r++) free(a->tokens[r]);
     for (int i = 0; i < a->n_texts; i++) free(a->texts[i]);
     free(a);
+    if (st == FAL_ERR_BLOCKED) return 77; /* the only thing that was asked for cannot run here */
     return st ? fal_exit_status(st) : 0;
 }

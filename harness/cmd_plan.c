@@ -25,10 +25,15 @@ int fal_cmd_plan(int argc, char **argv, const fal_cmd_env *env, fal_error *err)
     if (p.options.help) {
         fal_options_help(FAL_FOR_PLAN, env->out);
     } else {
-        const fal_report_options o = { .options = &p.options, .probes = p.probes, .invoked = env->invoked, .revision = fal_revision,
+        const fal_report_options o = { .options = &p.options,
+                                       .probes = p.probes,
+                                       .invoked = env->invoked,
+                                       .revision = fal_revision,
                                        .colour = fal_wants_colour(&p.options, env, env->out_is_terminal) };
-        if (p.options.json) st = print_json(p.plan, &o, env->out, err);
-        else fal_report_plan(p.plan, &o, env->out);
+        if (p.options.json)
+            st = print_json(p.plan, &o, env->out, err);
+        else
+            fal_report_plan(p.plan, &o, env->out);
     }
     fal_prepared_free(&p);
     return fal_exit_status(st);

@@ -37,12 +37,14 @@ static fal_status parse(int argc, char **argv, const fal_cmd_env *env, arguments
         } else if (strcmp(arg, "--color") == 0 && i + 1 < argc) {
             when = argv[++i];
         } else {
-            return fal_fail(err, FAL_ERR_USAGE, usage, "validate: unknown option '%.100s', or one without its value", arg);
+            return fal_fail(err, FAL_ERR_USAGE, usage, "validate: unknown option '%.100s', or one without its value",
+                            arg);
         }
     }
     const bool always = strcmp(when, "always") == 0;
     if (!always && strcmp(when, "never") != 0 && strcmp(when, "auto") != 0)
-        return fal_fail(err, FAL_ERR_USAGE, usage, "validate: --color is '%.100s', expected auto, always or never", when);
+        return fal_fail(err, FAL_ERR_USAGE, usage, "validate: --color is '%.100s', expected auto, always or never",
+                        when);
     out->colour = always || (strcmp(when, "auto") == 0 && env->err_is_terminal && !env->no_color);
     if (out->n_paths == 0) out->paths[out->n_paths++] = "contracts/";
     return FAL_OK;
@@ -89,7 +91,8 @@ static fal_status count(const fal_contract_set *set, counts *out, fal_error *err
 {
     size_t n_cited = 0;
     for (int i = 0; i < set->n_contracts; i++)
-        for (int k = 0; k < set->contracts[i]->n_falsifiers; k++) n_cited += (size_t)set->contracts[i]->falsifiers[k].n_obligations;
+        for (int k = 0; k < set->contracts[i]->n_falsifiers; k++)
+            n_cited += (size_t)set->contracts[i]->falsifiers[k].n_obligations;
     const char **cited = calloc(n_cited + 1, sizeof *cited);
     if (!cited) return fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while counting falsifiers");
     n_cited = 0;
@@ -97,10 +100,14 @@ static fal_status count(const fal_contract_set *set, counts *out, fal_error *err
         for (int k = 0; k < set->contracts[i]->n_falsifiers; k++) {
             const fal_falsifier *f = &set->contracts[i]->falsifiers[k];
             out->checks += f->n_checks;
-            if (f->retired) out->retired++;
-            else if (f->n_checks == 0) out->unbound++;
-            else out->bound++;
-            for (int o = 0; !f->retired && f->n_checks > 0 && o < f->n_obligations; o++) cited[n_cited++] = f->obligations[o];
+            if (f->retired)
+                out->retired++;
+            else if (f->n_checks == 0)
+                out->unbound++;
+            else
+                out->bound++;
+            for (int o = 0; !f->retired && f->n_checks > 0 && o < f->n_obligations; o++)
+                cited[n_cited++] = f->obligations[o];
         }
     qsort(cited, n_cited, sizeof *cited, compare_ids);
     for (int i = 0; i < set->n_contracts; i++)
@@ -117,8 +124,8 @@ static void print_summary(const fal_contract_set *set, int n_valid, const counts
 {
     fprintf(f, "contracts    %d found, %d read as YAML, %d valid\n", set->n_found, set->n_read, n_valid);
     if (n_valid < set->n_found) fprintf(f, "in the %d whose form and references hold:\n", set->n_contracts);
-    fprintf(f, "falsifiers   %d = %d bound (%d checks) + %d unbound + %d retired\n", c->bound + c->unbound + c->retired, c->bound,
-            c->checks, c->unbound, c->retired);
+    fprintf(f, "falsifiers   %d = %d bound (%d checks) + %d unbound + %d retired\n", c->bound + c->unbound + c->retired,
+            c->bound, c->checks, c->unbound, c->retired);
     fprintf(f, "obligations  %d of %d have a bound falsifier\n", c->obligations_bound, c->obligations);
 }
 
@@ -144,7 +151,8 @@ static fal_status validate(const arguments *args, const fal_cmd_env *env, fal_er
     fal_status status = fal_contract_set_load(args->paths, args->n_paths, &set, &diag, err);
     if (status != FAL_OK && status != FAL_ERR_INPUT) goto out;
 
-    for (int i = 0; i < set->n_contracts; i++) n_misjudged += refuse_unknown_judgements(set->contracts[i], &diag, &failed) > 0;
+    for (int i = 0; i < set->n_contracts; i++)
+        n_misjudged += refuse_unknown_judgements(set->contracts[i], &diag, &failed) > 0;
     if (failed || (n_misjudged > 0 && !fal_diagnoses_sort(&diag))) {
         status = fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while checking judgements");
         goto out;
@@ -175,7 +183,8 @@ int fal_cmd_validate(int argc, char **argv, const fal_cmd_env *env, fal_error *e
     fal_status status = parse(argc, argv, env, &args, err);
     if (status == FAL_OK && args.help) {
         print_help(env->out);
-        if (fflush(env->out) != 0) status = fal_fail(err, FAL_ERR_OUTPUT, NULL, "validate: standard output cannot be written");
+        if (fflush(env->out) != 0)
+            status = fal_fail(err, FAL_ERR_OUTPUT, NULL, "validate: standard output cannot be written");
     } else if (status == FAL_OK) {
         status = validate(&args, env, err);
     }

@@ -79,7 +79,8 @@ static fal_status add_folder(loader *l, const char *folder, fal_error *err)
 {
     DIR *dir = opendir(folder);
     if (!dir)
-        return fal_fail(err, FAL_ERR_NOTHING, "make the folder readable", "contracts: cannot list folder %s: %s", folder, strerror(errno));
+        return fal_fail(err, FAL_ERR_NOTHING, "make the folder readable", "contracts: cannot list folder %s: %s",
+                        folder, strerror(errno));
     fal_status status = FAL_OK;
     int found = 0;
     for (struct dirent *e; status == FAL_OK && (e = readdir(dir)) != NULL;) {
@@ -99,7 +100,8 @@ static fal_status add_folder(loader *l, const char *folder, fal_error *err)
     }
     closedir(dir);
     if (status == FAL_OK && found == 0)
-        return fal_fail(err, FAL_ERR_NOTHING, "name a folder with contracts, or a contract", "contracts: no *.yaml in folder %s", folder);
+        return fal_fail(err, FAL_ERR_NOTHING, "name a folder with contracts, or a contract",
+                        "contracts: no *.yaml in folder %s", folder);
     return status;
 }
 
@@ -115,11 +117,14 @@ static fal_status find_files(loader *l, const char *const *paths, int n_paths, f
     for (int i = 0; i < n_paths; i++) {
         struct stat st;
         if (stat(paths[i], &st) != 0)
-            return fal_fail(err, FAL_ERR_NOTHING, "name a folder with contracts, or a contract", "contracts: %s: %s", paths[i], strerror(errno));
+            return fal_fail(err, FAL_ERR_NOTHING, "name a folder with contracts, or a contract", "contracts: %s: %s",
+                            paths[i], strerror(errno));
         const fal_status status = S_ISDIR(st.st_mode) ? add_folder(l, paths[i], err) : add_file(l, paths[i], &st, err);
         if (status != FAL_OK) return status;
     }
-    if (l->n == 0) return fal_fail(err, FAL_ERR_NOTHING, "name a folder with contracts, or a contract", "contracts: no path given");
+    if (l->n == 0)
+        return fal_fail(err, FAL_ERR_NOTHING, "name a folder with contracts, or a contract",
+                        "contracts: no path given");
     qsort(l->files, (size_t)l->n, sizeof *l->files, compare_files);
     return FAL_OK;
 }
@@ -138,12 +143,14 @@ static fal_status read_file(fal_contract_file *f, const fal_contract_file *befor
     const fal_place none = { 0, 0 };
     const char *path = f->contract.path;
     if (!ends_with(path, ".yaml"))
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, "rename it to <stem>.yaml", "a contract file is named <stem>.yaml");
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, "rename it to <stem>.yaml",
+                     "a contract file is named <stem>.yaml");
     else if (!is_stem(f->contract.stem))
         fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, "use letters, digits, '-', '_' and '.', fewer than 64",
                      "the stem of the file name cannot name a contract");
     if (before && strcmp(before->contract.stem, f->contract.stem) == 0)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, NULL, "there is another contract of that name: %s", fal_shown(f, before->contract.path));
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, NULL, "there is another contract of that name: %s",
+                     fal_shown(f, before->contract.path));
     fal_status status = fal_yaml_load(path, f->arena, &f->d, &f->yaml, err);
     if (status != FAL_OK) return status;
     if (f->yaml.source) {
@@ -166,28 +173,35 @@ static fal_status build_set(loader *l, fal_error *err)
         fal_diagnose_hidden(&f->d);
         if (f->d.failed) failed = true;
         if (f->yaml.root) b->set.n_read++;
-        if (f->d.n_errors == 0) whole[b->set.n_contracts++] = &f->contract;
-        else n_bad++;
+        if (f->d.n_errors == 0)
+            whole[b->set.n_contracts++] = &f->contract;
+        else
+            n_bad++;
     }
     b->set.n_parsed = b->set.n_contracts;
     b->set.contracts = whole;
     if (failed || b->arena.failed || !fal_diagnoses_sort(l->diag)) return no_memory(err);
     if (n_bad > 0)
-        return fal_fail(err, FAL_ERR_INPUT, "mend what the diagnoses name, then validate again", "contracts: %d of %d files have errors", n_bad, l->n);
+        return fal_fail(err, FAL_ERR_INPUT, "mend what the diagnoses name, then validate again",
+                        "contracts: %d of %d files have errors", n_bad, l->n);
     return FAL_OK;
 }
 
-fal_status fal_contract_set_load(const char *const *paths, int n_paths, fal_contract_set **out, fal_diagnoses *diag, fal_error *err)
+fal_status fal_contract_set_load(const char *const *paths, int n_paths, fal_contract_set **out, fal_diagnoses *diag,
+                                 fal_error *err)
 {
     loader l = { .box = calloc(1, sizeof *l.box), .diag = diag };
     fal_status status = l.box ? find_files(&l, paths, n_paths, err) : no_memory(err);
-    for (int i = 0; status == FAL_OK && i < l.n; i++) status = read_file(l.files[i], i > 0 ? l.files[i - 1] : NULL, err);
+    for (int i = 0; status == FAL_OK && i < l.n; i++)
+        status = read_file(l.files[i], i > 0 ? l.files[i - 1] : NULL, err);
     if (status == FAL_OK) status = fal_contract_resolve(l.files, l.n, err);
     if (status == FAL_OK) status = build_set(&l, err);
     free(l.files);
     free(l.stats);
-    if (status == FAL_OK || status == FAL_ERR_INPUT) *out = &l.box->set;
-    else if (l.box) fal_contract_set_free(&l.box->set);
+    if (status == FAL_OK || status == FAL_ERR_INPUT)
+        *out = &l.box->set;
+    else if (l.box)
+        fal_contract_set_free(&l.box->set);
     return status;
 }
 

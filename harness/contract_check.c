@@ -1,4 +1,4 @@
-/* Reading one entry of a falsifier's `check`: what to observe, how to judge it, and whether both have what they need. */
+/* Reading one entry of a falsifier's `check`: what to observe, how to judge, and whether both have what they need. */
 #include "harness/contract_keys.h"
 
 #include "harness/backend.h"
@@ -33,7 +33,8 @@ enum { LIMIT_MAX, LIMIT_MIN, LIMIT_EQUAL, LIMIT_WARN, N_LIMIT_KEYS };
 static const fal_key limit_keys[N_LIMIT_KEYS] = {
     [LIMIT_MAX] = { "max", FAL_KEY_NUMBER, false, offsetof(limit_values, max), FAL_NOT_STORED, NULL, NULL, false },
     [LIMIT_MIN] = { "min", FAL_KEY_NUMBER, false, offsetof(limit_values, min), FAL_NOT_STORED, NULL, NULL, false },
-    [LIMIT_EQUAL] = { "equal", FAL_KEY_NUMBER, false, offsetof(limit_values, equal), FAL_NOT_STORED, NULL, NULL, false },
+    [LIMIT_EQUAL] = { "equal", FAL_KEY_NUMBER, false, offsetof(limit_values, equal), FAL_NOT_STORED, NULL, NULL,
+                      false },
     [LIMIT_WARN] = { "warn", FAL_KEY_NUMBER, false, offsetof(limit_values, warn), FAL_NOT_STORED, NULL, NULL, false },
 };
 
@@ -47,7 +48,8 @@ static void read_limit(fal_contract_file *f, const fal_yaml_node *node, fal_limi
     if (f->d.n_errors != before) return;
     const int n = (found[LIMIT_MAX] != NULL) + (found[LIMIT_MIN] != NULL) + (found[LIMIT_EQUAL] != NULL);
     if (n != 1) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(node), NULL, "a limit has exactly one of max, min and equal, found %d", n);
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(node), NULL,
+                     "a limit has exactly one of max, min and equal, found %d", n);
         return;
     }
     const fal_yaml_node *warn = found[LIMIT_WARN];
@@ -55,12 +57,14 @@ static void read_limit(fal_contract_file *f, const fal_yaml_node *node, fal_limi
         out->kind = FAL_LIMIT_MAX;
         out->value = v.max;
         if (warn && !(v.warn <= v.max))
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(warn), NULL, "warn %g is beyond max %g, expected at most max", v.warn, v.max);
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(warn), NULL,
+                         "warn %g is beyond max %g, expected at most max", v.warn, v.max);
     } else if (found[LIMIT_MIN]) {
         out->kind = FAL_LIMIT_MIN;
         out->value = v.min;
         if (warn && !(v.warn >= v.min))
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(warn), NULL, "warn %g is below min %g, expected at least min", v.warn, v.min);
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(warn), NULL,
+                         "warn %g is below min %g, expected at least min", v.warn, v.min);
     } else {
         out->kind = FAL_LIMIT_EQUAL;
         out->value = v.equal;
@@ -82,13 +86,15 @@ static void read_seeds(fal_contract_file *f, const fal_yaml_node *node, fal_chec
 {
     if (node->kind != FAL_YAML_LIST) return;
     if (node->n == 0) fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), NULL, "'seeds' is an empty list");
-    uint64_t *seeds = fal_arena_take(f->arena, node->n, sizeof *seeds), *sorted = fal_arena_take(f->arena, node->n, sizeof *sorted);
+    uint64_t *seeds = fal_arena_take(f->arena, node->n, sizeof *seeds),
+             *sorted = fal_arena_take(f->arena, node->n, sizeof *sorted);
     if (!seeds || !sorted || node->n > INT_MAX) return;
     int n = 0;
     for (const fal_yaml_node *c = node->first; c; c = c->next) {
         int64_t value = 0;
         if (!fal_node_is(f, c, FAL_YAML_SCALAR, "seeds")) continue;
-        if (fal_yaml_integer(c, 0, INT64_MAX, &value)) seeds[n++] = (uint64_t)value;
+        if (fal_yaml_integer(c, 0, INT64_MAX, &value))
+            seeds[n++] = (uint64_t)value;
         else
             fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(c), NULL, "seed '%s' is not a whole number from 0 on",
                          fal_shown(f, c->text));
@@ -97,7 +103,8 @@ static void read_seeds(fal_contract_file *f, const fal_yaml_node *node, fal_chec
     qsort(sorted, (size_t)n, sizeof *sorted, compare_seeds);
     for (int i = 1; i < n; i++)
         if (sorted[i] == sorted[i - 1])
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(node), NULL, "seed %llu stands twice", (unsigned long long)sorted[i]);
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(node), NULL, "seed %llu stands twice",
+                         (unsigned long long)sorted[i]);
     out->seeds = seeds;
     out->n_seeds = n;
 }
@@ -141,8 +148,8 @@ static const char *suggest_tap(fal_contract_file *f, const char *glob)
 static bool is_short(fal_contract_file *f, const fal_yaml_node *list, const char *name, size_t most)
 {
     if (list->n <= most) return true;
-    fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(list), NULL, "'%s' has %zu entries, at most %zu are allowed", name,
-                 list->n, most);
+    fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(list), NULL, "'%s' has %zu entries, at most %zu are allowed",
+                 name, list->n, most);
     return false;
 }
 
@@ -181,8 +188,8 @@ static void check_prompts(fal_contract_file *f, const fal_yaml_node *list, const
         if (c->kind != FAL_YAML_SCALAR || !fal_form_prompt.fits(c->text)) continue;
         const fal_prompt *prompt = find_prompt(&f->contract, c->text);
         if (!prompt)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(c), suggest_prompt(f, c->text), "there is no prompt '%s' in this contract",
-                         fal_shown(f, c->text));
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(c), suggest_prompt(f, c->text),
+                         "there is no prompt '%s' in this contract", fal_shown(f, c->text));
         else if (check->against == FAL_AGAINST_ORACLE && !prompt->from_oracle)
             fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(c), "use a prompt with from_oracle",
                          "the oracle has no answer to prompt '%s', which has tokens of its own", prompt->name);
@@ -195,7 +202,8 @@ static void check_prompts(fal_contract_file *f, const fal_yaml_node *list, const
             }
     }
     if (check->sequence && check->against == FAL_AGAINST_ORACLE)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(list), "leave out sequence: the oracle answers one prompt at a time",
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(list),
+                     "leave out sequence: the oracle answers one prompt at a time",
                      "a sequence cannot be judged against the oracle");
     if (check->sequence && list->n < 2)
         fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(list), NULL, "a sequence needs at least two prompts");
@@ -203,8 +211,29 @@ static void check_prompts(fal_contract_file *f, const fal_yaml_node *list, const
 
 /* ---- the check ---- */
 
-enum { NAME, OBSERVE, JUDGE, AGAINST, LIMIT, BASIS, BACKENDS, PROMPTS, SEQUENCE, AGAIN, DECODE, N_GREEDY, TAPS, OP, SHAPES,
-       FILLS, SEEDS, THEN, WITH, SPOIL, N_KEYS };
+enum {
+    NAME,
+    OBSERVE,
+    JUDGE,
+    AGAINST,
+    LIMIT,
+    BASIS,
+    BACKENDS,
+    PROMPTS,
+    SEQUENCE,
+    AGAIN,
+    DECODE,
+    N_GREEDY,
+    TAPS,
+    OP,
+    SHAPES,
+    FILLS,
+    SEEDS,
+    THEN,
+    WITH,
+    SPOIL,
+    N_KEYS
+};
 
 typedef struct {
     fal_check check;
@@ -216,9 +245,11 @@ typedef struct {
 
 static const fal_key keys[N_KEYS] = {
     [NAME] = { "name", FAL_KEY_TEXT, true, CHECK(name), FAL_NOT_STORED, NULL, &fal_form_name, false },
-    [OBSERVE] = { "observe", FAL_KEY_TEXT, true, offsetof(check_values, observe), FAL_NOT_STORED, observes, NULL, false },
+    [OBSERVE] = { "observe", FAL_KEY_TEXT, true, offsetof(check_values, observe), FAL_NOT_STORED, observes, NULL,
+                  false },
     [JUDGE] = { "judge", FAL_KEY_TEXT, true, CHECK(judge), FAL_NOT_STORED, NULL, &fal_form_name, false },
-    [AGAINST] = { "against", FAL_KEY_TEXT, true, offsetof(check_values, against), FAL_NOT_STORED, againsts, NULL, false },
+    [AGAINST] = { "against", FAL_KEY_TEXT, true, offsetof(check_values, against), FAL_NOT_STORED, againsts, NULL,
+                  false },
     [LIMIT] = { "limit", FAL_KEY_MAP, true, NOWHERE, NULL, NULL, false },
     [BASIS] = { "basis", FAL_KEY_TEXT, true, offsetof(check_values, basis), FAL_NOT_STORED, NULL, NULL, false },
     [BACKENDS] = { "backends", FAL_KEY_TEXTS, false, CHECK(backends), CHECK(n_backends), backends, NULL, true },
@@ -252,15 +283,15 @@ static void check_uses(fal_contract_file *f, const fal_yaml_node *node, const ch
                        const fal_yaml_node *const *found)
 {
     for (size_t i = 0; i < FAL_N(uses); i++) {
-        const char use = kind == FAL_OBSERVE_OP      ? uses[i].op :
-                         kind == FAL_OBSERVE_PRELOAD ? uses[i].preload :
-                         kind == FAL_OBSERVE_REFUSAL ? uses[i].refusal :
-                                                       uses[i].forward;
+        const char use = kind == FAL_OBSERVE_OP        ? uses[i].op
+                         : kind == FAL_OBSERVE_PRELOAD ? uses[i].preload
+                         : kind == FAL_OBSERVE_REFUSAL ? uses[i].refusal
+                                                       : uses[i].forward;
         const fal_yaml_node *have = found[uses[i].key];
         const char *name = keys[uses[i].key].name;
         if (use == '!' && !have)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(node->first->key), NULL, "a check with observe: %s needs the key '%s'",
-                         observe, name);
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(node->first->key), NULL,
+                         "a check with observe: %s needs the key '%s'", observe, name);
         if (use == '-' && have)
             fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(have->key), "leave it out",
                          "the key '%s' has no meaning with observe: %s", name, observe);
@@ -321,7 +352,8 @@ bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *
     }
     if (found[WITH]) fal_with_read(f, found[WITH], check);
     if (check->observe == FAL_OBSERVE_OP && check->against == FAL_AGAINST_ORACLE)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[AGAINST]), NULL, "the oracle holds forward passes, no single ops");
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[AGAINST]), NULL,
+                     "the oracle holds forward passes, no single ops");
     *out = *check;
     return true;
 }

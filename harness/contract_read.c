@@ -8,33 +8,77 @@
 #include <string.h>
 
 #define NOWHERE FAL_NOT_STORED, FAL_NOT_STORED
-#define TEXT(name, required, type, member) \
-    { name, FAL_KEY_TEXT, required, offsetof(type, member), FAL_NOT_STORED, NULL, NULL, false }
-#define ENUM(name, required, type, member, list) \
-    { name, FAL_KEY_TEXT, required, offsetof(type, member), FAL_NOT_STORED, list, NULL, false }
-#define NAMED(name, required, type, member, form) \
-    { name, FAL_KEY_TEXT, required, offsetof(type, member), FAL_NOT_STORED, NULL, form, false }
-#define TEXTS(name, required, type, member) \
-    { name, FAL_KEY_TEXTS, required, offsetof(type, member), offsetof(type, n_##member), NULL, NULL, false }
-#define NAMES(name, required, type, member, form) \
-    { name, FAL_KEY_TEXTS, required, offsetof(type, member), offsetof(type, n_##member), NULL, form, true }
-#define PROSE(name)       { name, FAL_KEY_TEXT, false, NOWHERE, NULL, NULL, false }  /* checked, not kept */
-#define PROSE_LIST(name)  { name, FAL_KEY_TEXTS, false, NOWHERE, NULL, NULL, false } /* the same */
-#define MAP(name, required)  { name, FAL_KEY_MAP, required, NOWHERE, NULL, NULL, false }
-#define LIST(name, required) { name, FAL_KEY_LIST, required, NOWHERE, NULL, NULL, false }
+#define TEXT(name, required, type, member)                                                                             \
+    {                                                                                                                  \
+        name, FAL_KEY_TEXT, required, offsetof(type, member), FAL_NOT_STORED, NULL, NULL, false                        \
+    }
+#define ENUM(name, required, type, member, list)                                                                       \
+    {                                                                                                                  \
+        name, FAL_KEY_TEXT, required, offsetof(type, member), FAL_NOT_STORED, list, NULL, false                        \
+    }
+#define NAMED(name, required, type, member, form)                                                                      \
+    {                                                                                                                  \
+        name, FAL_KEY_TEXT, required, offsetof(type, member), FAL_NOT_STORED, NULL, form, false                        \
+    }
+#define TEXTS(name, required, type, member)                                                                            \
+    {                                                                                                                  \
+        name, FAL_KEY_TEXTS, required, offsetof(type, member), offsetof(type, n_##member), NULL, NULL, false           \
+    }
+#define NAMES(name, required, type, member, form)                                                                      \
+    {                                                                                                                  \
+        name, FAL_KEY_TEXTS, required, offsetof(type, member), offsetof(type, n_##member), NULL, form, true            \
+    }
+#define PROSE(name)                                                                                                    \
+    {                                                                                                                  \
+        name, FAL_KEY_TEXT, false, NOWHERE, NULL, NULL, false                                                          \
+    } /* checked, not kept */
+#define PROSE_LIST(name)                                                                                               \
+    {                                                                                                                  \
+        name, FAL_KEY_TEXTS, false, NOWHERE, NULL, NULL, false                                                         \
+    } /* the same */
+#define MAP(name, required)                                                                                            \
+    {                                                                                                                  \
+        name, FAL_KEY_MAP, required, NOWHERE, NULL, NULL, false                                                        \
+    }
+#define LIST(name, required)                                                                                           \
+    {                                                                                                                  \
+        name, FAL_KEY_LIST, required, NOWHERE, NULL, NULL, false                                                       \
+    }
 
 static const char *const contract_kinds[] = { "kernel", "schema", "pattern", "model-family", NULL };
 static const char *const contract_states[] = { "DRAFT", "ACTIVE_ALGORITHM_LEVEL", "ACTIVE_RUNTIME", NULL };
 static const char *const stage_states[] = { "PENDING", "PARTIAL_ALGORITHM_LEVEL", "SHIPPED", "DISCHARGED", NULL };
 static const char *const decisions[] = { "chosen", "rejected", "open", NULL };
 static const char *const amendment_kinds[] = { "created", "amendment", "status_promotion", NULL };
-static const char *const obligation_types[] = {
-    "invariant",      "equivalence",   "bound",         "monotonicity", "idempotency", "linearity",   "symmetry",
-    "associativity",  "conservation",  "ordering",      "completeness", "soundness",   "involution",  "determinism",
-    "roundtrip",      "state_machine", "classification", "independence", "termination", "safety",      "liveness",
-    "precondition",   "postcondition", "frame",         "loop_invariant", "loop_variant", "old_state", "subcontract",
-    NULL
-};
+static const char *const obligation_types[] = { "invariant",
+                                                "equivalence",
+                                                "bound",
+                                                "monotonicity",
+                                                "idempotency",
+                                                "linearity",
+                                                "symmetry",
+                                                "associativity",
+                                                "conservation",
+                                                "ordering",
+                                                "completeness",
+                                                "soundness",
+                                                "involution",
+                                                "determinism",
+                                                "roundtrip",
+                                                "state_machine",
+                                                "classification",
+                                                "independence",
+                                                "termination",
+                                                "safety",
+                                                "liveness",
+                                                "precondition",
+                                                "postcondition",
+                                                "frame",
+                                                "loop_invariant",
+                                                "loop_variant",
+                                                "old_state",
+                                                "subcontract",
+                                                NULL };
 
 /* A kind of item of a list: its table, where it goes, and what makes it unique. */
 typedef struct {
@@ -53,7 +97,8 @@ static int read_items(fal_contract_file *f, const fal_yaml_node *list, const ite
 {
     if (!list || list->kind != FAL_YAML_LIST || list->n > INT_MAX) return 0;
     if (list->n == 0)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(list), "leave the key out", "'%s' is an empty list", kind->list);
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(list), "leave the key out", "'%s' is an empty list",
+                     kind->list);
     char *items = fal_arena_take(f->arena, list->n, kind->size);
     const fal_yaml_node **from = fal_arena_take(f->arena, list->n, sizeof *from);
     if (!items || !from) return 0;
@@ -82,7 +127,7 @@ static const fal_key amendment_keys[] = {
     TEXT("title", true, fal_amendment, title),
     TEXT("description", false, fal_amendment, description),
 };
-static const item_kind amendments = { "amendment_history", "an amendment",       amendment_keys,
+static const item_kind amendments = { "amendment_history",   "an amendment",        amendment_keys,
                                       FAL_N(amendment_keys), sizeof(fal_amendment), NULL };
 
 enum { META_VERSION, META_HISTORY, N_META_NODES };
@@ -102,7 +147,9 @@ static void read_metadata(fal_contract_file *f, const fal_yaml_node *node)
     fal_contract *c = &f->contract;
     const fal_yaml_node *found[FAL_N(metadata_keys)];
     c->kind = "kernel";
-    if (node->kind != FAL_YAML_MAP || !fal_keys_read(f, node, "metadata", metadata_keys, FAL_N(metadata_keys), c, found)) return;
+    if (node->kind != FAL_YAML_MAP ||
+        !fal_keys_read(f, node, "metadata", metadata_keys, FAL_N(metadata_keys), c, found))
+        return;
     if (!c->kind) c->kind = "kernel";
     const void *items = NULL;
     c->n_amendments = read_items(f, found[META_HISTORY], &amendments, &items, NULL);
@@ -138,16 +185,19 @@ static const fal_key gate_keys[] = {
 static void read_equations(fal_contract_file *f, const fal_yaml_node *node)
 {
     if (node->kind != FAL_YAML_MAP) return;
-    if (node->n == 0) fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), "leave the key out", "'equations' is empty");
+    if (node->n == 0)
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), "leave the key out", "'equations' is empty");
     for (const fal_yaml_node *c = node->first; c; c = c->next) {
         const fal_yaml_node *found[FAL_N(equation_keys)];
-        if (fal_keys_read(f, c, "an equation", equation_keys, FAL_N(equation_keys), NULL, found)) f->contract.n_equations++;
+        if (fal_keys_read(f, c, "an equation", equation_keys, FAL_N(equation_keys), NULL, found))
+            f->contract.n_equations++;
     }
 }
 
 /* ---- obligations, stages, options, prompts ---- */
 
-static bool finish_obligation(fal_contract_file *f, const fal_yaml_node *node, void *item, const fal_yaml_node *const *found)
+static bool finish_obligation(fal_contract_file *f, const fal_yaml_node *node, void *item,
+                              const fal_yaml_node *const *found)
 {
     (void)f, (void)found;
     ((fal_obligation *)item)->place = node->place;
@@ -190,7 +240,8 @@ static const fal_key option_keys[] = {
     ENUM("decision", true, fal_option, decision, decisions),
     TEXT("why", true, fal_option, why),
 };
-static const item_kind options = { "options_considered", "an option", option_keys, FAL_N(option_keys), sizeof(fal_option), NULL };
+static const item_kind options = { "options_considered", "an option",        option_keys,
+                                   FAL_N(option_keys),   sizeof(fal_option), NULL };
 
 enum { PROMPT_NAME, PROMPT_TOKENS, PROMPT_FROM_ORACLE };
 static const fal_key prompt_keys[] = {
@@ -199,7 +250,8 @@ static const fal_key prompt_keys[] = {
     [PROMPT_FROM_ORACLE] = NAMED("from_oracle", false, fal_prompt, from_oracle, &fal_form_oracle_prompt),
 };
 
-static bool finish_prompt(fal_contract_file *f, const fal_yaml_node *node, void *item, const fal_yaml_node *const *found)
+static bool finish_prompt(fal_contract_file *f, const fal_yaml_node *node, void *item,
+                          const fal_yaml_node *const *found)
 {
     fal_prompt *prompt = item;
     prompt->place = node->place;
@@ -210,31 +262,35 @@ static bool finish_prompt(fal_contract_file *f, const fal_yaml_node *node, void 
     }
     if (!list || list->kind != FAL_YAML_LIST || list->n > INT_MAX) return prompt->name != NULL;
     if (list->n == 0)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(list), "requests without tokens are a spoil: no_tokens", "'tokens' is an empty list");
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(list), "requests without tokens are a spoil: no_tokens",
+                     "'tokens' is an empty list");
     int32_t *tokens = fal_arena_take(f->arena, list->n, sizeof *tokens);
     if (!tokens) return false;
     int n = 0;
     for (const fal_yaml_node *c = list->first; c; c = c->next) {
         int64_t token = 0;
         if (!fal_node_is(f, c, FAL_YAML_SCALAR, "tokens")) continue;
-        if (fal_yaml_integer(c, 0, INT32_MAX, &token)) tokens[n++] = (int32_t)token;
+        if (fal_yaml_integer(c, 0, INT32_MAX, &token))
+            tokens[n++] = (int32_t)token;
         else
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(c), NULL, "token '%s' is not a whole number from 0 to %d",
-                         fal_shown(f, c->text), INT32_MAX);
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(c), NULL,
+                         "token '%s' is not a whole number from 0 to %d", fal_shown(f, c->text), INT32_MAX);
     }
     prompt->tokens = tokens;
     prompt->n_tokens = n;
     return prompt->name != NULL; /* looked up by name, so one without is of no use */
 }
 
-static const item_kind prompts = { "prompts", "a prompt", prompt_keys, FAL_N(prompt_keys), sizeof(fal_prompt), finish_prompt };
+static const item_kind prompts = { "prompts",          "a prompt",         prompt_keys,
+                                   FAL_N(prompt_keys), sizeof(fal_prompt), finish_prompt };
 
 /* ---- falsifiers ---- */
 
 enum { FALSIFIER_OBLIGATIONS, FALSIFIER_RETIRED, FALSIFIER_END, FALSIFIER_UNBOUND, FALSIFIER_CHECK };
 static const fal_key falsifier_keys[] = {
     [FALSIFIER_OBLIGATIONS] = NAMES("obligations", false, fal_falsifier, obligations, &fal_form_id),
-    [FALSIFIER_RETIRED] = { "retired", FAL_KEY_BOOL, false, offsetof(fal_falsifier, retired), FAL_NOT_STORED, NULL, NULL, false },
+    [FALSIFIER_RETIRED] = { "retired", FAL_KEY_BOOL, false, offsetof(fal_falsifier, retired), FAL_NOT_STORED, NULL,
+                            NULL, false },
     [FALSIFIER_END] = TEXT("end_condition", false, fal_falsifier, end_condition),
     [FALSIFIER_UNBOUND] = TEXT("unbound_because", false, fal_falsifier, unbound_because),
     [FALSIFIER_CHECK] = LIST("check", false),
@@ -272,8 +328,9 @@ static void refuse_same_names(fal_contract_file *f, const fal_yaml_node *list, c
     qsort(items, n, sizeof *items, compare_named);
     for (size_t i = 1; i < n; i++)
         if (strcmp(items[i - 1].name, items[i].name) == 0)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(items[i].node), NULL, "%s '%s' stands in line %d already", what,
-                         fal_shown(f, items[i].name), items[i - 1].node->place.line);
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(items[i].node), NULL,
+                         "%s '%s' stands in line %d already", what, fal_shown(f, items[i].name),
+                         items[i - 1].node->place.line);
 }
 
 static void read_checks(fal_contract_file *f, const fal_yaml_node *list, fal_falsifier *out)
@@ -290,7 +347,8 @@ static void read_checks(fal_contract_file *f, const fal_yaml_node *list, fal_fal
     refuse_same_names(f, list, "name", "a check named");
 }
 
-static bool finish_falsifier(fal_contract_file *f, const fal_yaml_node *node, void *item, const fal_yaml_node *const *found)
+static bool finish_falsifier(fal_contract_file *f, const fal_yaml_node *node, void *item,
+                             const fal_yaml_node *const *found)
 {
     fal_falsifier *out = item;
     out->place = node->place;
@@ -300,21 +358,21 @@ static bool finish_falsifier(fal_contract_file *f, const fal_yaml_node *node, vo
         fal_diagnose(&f->d, FAL_MISTAKE, "CON-002", FAL_AT(at), "name the obligations that it tries to refute",
                      "a falsifier lacks the key 'obligations'");
     if (out->retired && !found[FALSIFIER_END])
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[FALSIFIER_RETIRED]), "say when the claim ceased to be of use",
-                     "a retired falsifier needs 'end_condition'");
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[FALSIFIER_RETIRED]),
+                     "say when the claim ceased to be of use", "a retired falsifier needs 'end_condition'");
     if (!out->retired && found[FALSIFIER_END])
         fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[FALSIFIER_END]->key), NULL,
                      "'end_condition' has no meaning without retired: true");
     if (out->retired && found[FALSIFIER_CHECK])
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[FALSIFIER_CHECK]->key), "remove the check, or do not retire it",
-                     "a retired falsifier is not run, so it has no check");
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[FALSIFIER_CHECK]->key),
+                     "remove the check, or do not retire it", "a retired falsifier is not run, so it has no check");
     if (found[FALSIFIER_UNBOUND] && found[FALSIFIER_CHECK])
         fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[FALSIFIER_UNBOUND]->key), NULL,
                      "'unbound_because' has no meaning beside a check");
     return true;
 }
 
-static const item_kind falsifiers = { "falsification_tests",  "a falsifier",         falsifier_keys,
+static const item_kind falsifiers = { "falsification_tests", "a falsifier",         falsifier_keys,
                                       FAL_N(falsifier_keys), sizeof(fal_falsifier), finish_falsifier };
 
 /* ---- the contract ---- */
@@ -339,7 +397,8 @@ void fal_contract_read(fal_contract_file *f)
 {
     fal_contract *c = &f->contract;
     const fal_yaml_node *found[FAL_N(contract_keys)];
-    if (!f->yaml.root || !fal_keys_read(f, f->yaml.root, "a contract", contract_keys, FAL_N(contract_keys), c, found)) return;
+    if (!f->yaml.root || !fal_keys_read(f, f->yaml.root, "a contract", contract_keys, FAL_N(contract_keys), c, found))
+        return;
     const void *items = NULL;
     if (found[METADATA]) read_metadata(f, found[METADATA]);
     if (found[EQUATIONS]) read_equations(f, found[EQUATIONS]);
@@ -355,7 +414,8 @@ void fal_contract_read(fal_contract_file *f)
     c->options = items, items = NULL;
     refuse_same_names(f, found[OPTIONS], "id", "an option with id");
     if (found[PROMPTS] && found[PROMPTS]->n > MAX_PROMPTS) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(found[PROMPTS]), NULL, "a contract has at most %d prompts", MAX_PROMPTS);
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(found[PROMPTS]), NULL, "a contract has at most %d prompts",
+                     MAX_PROMPTS);
         found[PROMPTS] = NULL;
     }
     c->n_prompts = read_items(f, found[PROMPTS], &prompts, &items, NULL);

@@ -1,4 +1,4 @@
-/* References within and between contracts: depends_on, ids unique over all files, obligations of stages and falsifiers. */
+/* References within and between contracts: depends_on, ids unique over all files, obligations that are cited. */
 #include "harness/contract_keys.h"
 
 #include "harness/text.h"
@@ -56,8 +56,10 @@ static void add_entry(id_table *t, int file, int item, const fal_yaml_node *map)
 static const char *where(fal_contract_file *f, const fal_contract_file *other, const fal_yaml_node *node)
 {
     fal_text t = { 0 };
-    if (other != f) fal_text_addf(&t, "%s:%d", other->contract.path, node->place.line);
-    else fal_text_addf(&t, "line %d", node->place.line);
+    if (other != f)
+        fal_text_addf(&t, "%s:%d", other->contract.path, node->place.line);
+    else
+        fal_text_addf(&t, "line %d", node->place.line);
     const char *copy = fal_shown(f, fal_text_str(&t));
     fal_text_free(&t);
     return copy;
@@ -71,9 +73,9 @@ static void refuse_repeated_ids(const resolver *r, const id_table *t, const char
             continue;
         }
         fal_contract_file *f = r->files[t->items[i].file];
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(t->items[i].node), "an id means one thing, in all files and for good",
-                     "%s id '%s' is taken: see %s", what, fal_shown(f, t->items[i].id),
-                     where(f, r->files[t->items[first].file], t->items[first].node));
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(t->items[i].node),
+                     "an id means one thing, in all files and for good", "%s id '%s' is taken: see %s", what,
+                     fal_shown(f, t->items[i].id), where(f, r->files[t->items[first].file], t->items[first].node));
     }
 }
 
@@ -110,8 +112,10 @@ static entry *find_id(const id_table *t, const char *id)
     size_t low = 0, high = t->n;
     while (low < high) {
         const size_t mid = low + (high - low) / 2;
-        if (strcmp(t->items[mid].id, id) < 0) low = mid + 1;
-        else high = mid;
+        if (strcmp(t->items[mid].id, id) < 0)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low < t->n && strcmp(t->items[low].id, id) == 0 ? &t->items[low] : NULL;
 }
@@ -123,8 +127,10 @@ static int find_stem(const resolver *r, const char *stem)
     int low = 0, high = r->n;
     while (low < high) {
         const int mid = low + (high - low) / 2;
-        if (strcmp(r->files[mid]->contract.stem, stem) < 0) low = mid + 1;
-        else high = mid;
+        if (strcmp(r->files[mid]->contract.stem, stem) < 0)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low < r->n && strcmp(r->files[low]->contract.stem, stem) == 0 ? low : -1;
 }
@@ -152,7 +158,8 @@ static bool collect_edges(resolver *r)
             const int target = find_stem(r, c->text);
             if (target < 0)
                 fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(c), suggest_stem(r, f, c->text),
-                             "depends_on names '%s', but there is no such contract among the files", fal_shown(f, c->text));
+                             "depends_on names '%s', but there is no such contract among the files",
+                             fal_shown(f, c->text));
             else
                 r->edges[i][r->n_edges[i]++] = (edge){ target, c };
         }
@@ -169,8 +176,8 @@ static void refuse_cycle(const resolver *r, const int *path, int depth, const ed
     for (int i = from; i < depth && t.len < 200; i++) fal_text_addf(&t, "%s -> ", r->files[path[i]]->contract.stem);
     fal_text safe = { 0 };
     fal_text_add_safe(&safe, fal_text_str(&t), t.len);
-    fal_diagnose(&f->d, FAL_MISTAKE, "CON-012", FAL_AT(e->node), NULL, "contracts depend on each other in a circle: %s%s",
-                 fal_text_str(&safe), fal_shown(f, e->node->text));
+    fal_diagnose(&f->d, FAL_MISTAKE, "CON-012", FAL_AT(e->node), NULL,
+                 "contracts depend on each other in a circle: %s%s", fal_text_str(&safe), fal_shown(f, e->node->text));
     if (t.failed || safe.failed) f->d.failed = true;
     fal_text_free(&t);
     fal_text_free(&safe);
@@ -241,7 +248,8 @@ static const char *suggest_id(const resolver *r, fal_contract_file *f, const cha
     for (size_t i = 0; i < r->obligations.n && n < SUGGEST_AMONG; i++)
         if (r->reached[r->obligations.items[i].file]) names[n++] = r->obligations.items[i].id;
     const char *nearest = fal_nearest(id, names, n);
-    return nearest ? fal_suggest(f, id, names, n) : "obligations of this contract and of those in depends_on can be cited";
+    return nearest ? fal_suggest(f, id, names, n)
+                   : "obligations of this contract and of those in depends_on can be cited";
 }
 
 /* Resolves the ids of a list; binds them when a falsifier with a check cites them. */
@@ -259,8 +267,8 @@ static void resolve_obligations(const resolver *r, int file, const fal_yaml_node
                          "obligation '%s' is of contract %s, which this one does not depend on", fal_shown(f, c->text),
                          fal_shown(f, r->files[first->file]->contract.stem));
         } else if (known) {
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(c), suggest_id(r, f, c->text), "there is no obligation '%s'",
-                         fal_shown(f, c->text));
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(c), suggest_id(r, f, c->text),
+                         "there is no obligation '%s'", fal_shown(f, c->text));
         }
     }
 }
@@ -313,5 +321,6 @@ fal_status fal_contract_resolve(fal_contract_file *const *files, int n, fal_erro
     }
     const bool failed = r.arena.failed;
     fal_arena_free(&r.arena);
-    return failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while resolving references of contracts") : FAL_OK;
+    return failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while resolving references of contracts")
+                  : FAL_OK;
 }

@@ -1,4 +1,4 @@
-/* The shapes of a check's op requests, and the parameters `with` and `then`: names, kinds, and what an op can compute. */
+/* The shapes of a check's op requests, and the parameters `with` and `then`: names, kinds, what an op can compute. */
 #include "harness/contract_keys.h"
 
 #include "harness/backend.h"
@@ -20,10 +20,10 @@ typedef struct {
 } dim;
 
 static const dim dims[] = {
-#define REQUIRED                         true
-#define OPTIONAL                         false
-#define FAL_DIM(op, field, kind, need)   { #op, #field, DIM_##kind, need },
-#define FAL_DIM_EXTRA(op, name, kind)    { #op, #name, DIM_##kind, false },
+#define REQUIRED                       true
+#define OPTIONAL                       false
+#define FAL_DIM(op, field, kind, need) { #op, #field, DIM_##kind, need },
+#define FAL_DIM_EXTRA(op, name, kind)  { #op, #name, DIM_##kind, false },
 #include "harness/names.def"
 #undef REQUIRED
 #undef OPTIONAL
@@ -37,8 +37,8 @@ static const struct {
     const char *name;
     bool of_fixture;
 } known[] = {
-#define FIXTURE   true
-#define JUDGEMENT false
+#define FIXTURE                true
+#define JUDGEMENT              false
 #define FAL_PARAM(name, where) { #name, where },
 #include "harness/names.def"
 #undef FIXTURE
@@ -134,7 +134,8 @@ static const char **dim_names(fal_contract_file *f, const char *op, size_t *n)
     return names;
 }
 
-static void refuse_name(fal_contract_file *f, const fal_yaml_node *key, const char *where, const char *const *names, size_t n)
+static void refuse_name(fal_contract_file *f, const fal_yaml_node *key, const char *where, const char *const *names,
+                        size_t n)
 {
     fal_diagnose(&f->d, FAL_MISTAKE, "CON-001", FAL_AT(key), names ? fal_suggest(f, key->text, names, n) : NULL,
                  "unknown key '%s' in %s", fal_shown(f, key->text), where);
@@ -155,8 +156,10 @@ static void check_relations(fal_contract_file *f, const fal_yaml_node *node, con
 {
     double a = 0, b = 0, c = 0;
     const char *problem = NULL;
-    if (has(p, "n_expert", &a) && has(p, "n_expert_used", &b) && b > a) problem = "n_expert_used is larger than n_expert";
-    if (has(p, "n_head", &a) && has(p, "n_head_kv", &b) && fmod(a, b) != 0) problem = "n_head is no multiple of n_head_kv";
+    if (has(p, "n_expert", &a) && has(p, "n_expert_used", &b) && b > a)
+        problem = "n_expert_used is larger than n_expert";
+    if (has(p, "n_head", &a) && has(p, "n_head_kv", &b) && fmod(a, b) != 0)
+        problem = "n_head is no multiple of n_head_kv";
     if (strcmp(op, "rope") == 0 && has(p, "head_dim", &a) && fmod(a, 2) != 0) problem = "head_dim of rope is odd";
     if (has(p, "n_ctx", &a) && has(p, "n_tokens", &b)) {
         has(p, "first_pos", &c);
@@ -166,7 +169,8 @@ static void check_relations(fal_contract_file *f, const fal_yaml_node *node, con
     if (type_name && (has(p, "n_in", &a) || has(p, "n_embd", &a)) &&
         fal_type_row_bytes((uint32_t)fal_type_by_name(type_name), (size_t)a) == 0)
         problem = "a row of weights is no whole number of blocks of its type";
-    if (problem) fal_diagnose(&f->d, FAL_MISTAKE, "CON-013", FAL_AT(node), NULL, "shape that %s cannot have: %s", op, problem);
+    if (problem)
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-013", FAL_AT(node), NULL, "shape that %s cannot have: %s", op, problem);
 }
 
 static fal_params read_shape(fal_contract_file *f, const fal_yaml_node *node, const char *op)
@@ -193,7 +197,8 @@ static fal_params read_shape(fal_contract_file *f, const fal_yaml_node *node, co
     out.params = params;
     for (size_t i = 0; i < FAL_N(dims); i++)
         if (dims[i].required && strcmp(dims[i].op, op) == 0 && !fal_yaml_get(node, dims[i].name)) {
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-002", FAL_AT(node), NULL, "a shape of %s lacks the key '%s'", op, dims[i].name);
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-002", FAL_AT(node), NULL, "a shape of %s lacks the key '%s'", op,
+                         dims[i].name);
             whole = false;
         }
     if (whole) check_relations(f, node, op, &out);
@@ -228,8 +233,10 @@ static const char *write_shape(fal_contract_file *f, const fal_params *p)
     qsort(sorted, n, sizeof *sorted, compare_params);
     fal_text t = { 0 };
     for (size_t i = 0; i < n; i++)
-        if (sorted[i].text) fal_text_addf(&t, "%s=%s ", sorted[i].name, sorted[i].text);
-        else fal_text_addf(&t, "%s=%.17g ", sorted[i].name, sorted[i].number);
+        if (sorted[i].text)
+            fal_text_addf(&t, "%s=%s ", sorted[i].name, sorted[i].text);
+        else
+            fal_text_addf(&t, "%s=%.17g ", sorted[i].name, sorted[i].number);
     const char *copy = fal_arena_copy(f->arena, fal_text_str(&t), t.len);
     if (t.failed) f->d.failed = true;
     fal_text_free(&t);
@@ -252,8 +259,8 @@ void fal_shapes_read(fal_contract_file *f, const fal_yaml_node *node, const char
     qsort(written, n, sizeof *written, compare_shapes);
     for (size_t i = 1; i < n; i++)
         if (*written[i].canonical && strcmp(written[i - 1].canonical, written[i].canonical) == 0)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(written[i].node), NULL, "the same shape stands in line %d",
-                         written[i - 1].node->place.line);
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(written[i].node), NULL,
+                         "the same shape stands in line %d", written[i - 1].node->place.line);
     out->shapes = shapes;
     out->n_shapes = (int)n;
 }
@@ -273,7 +280,8 @@ static fal_params read_params(fal_contract_file *f, const fal_yaml_node *node, c
 {
     fal_params out = { 0 };
     if (node->kind != FAL_YAML_MAP) return out; /* diagnosed by the key table */
-    if (node->n == 0) fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), "leave the key out", "'%s' is empty", what);
+    if (node->n == 0)
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), "leave the key out", "'%s' is empty", what);
     fal_param *params = fal_arena_take(f->arena, node->n, sizeof *params);
     const char **names = fal_arena_take(f->arena, FAL_N(known), sizeof *names);
     if (!params || !names) return out;
@@ -293,8 +301,8 @@ static fal_params read_params(fal_contract_file *f, const fal_yaml_node *node, c
                              fal_shown(f, c->text));
             else if ((strcmp(name, "op") == 0 || strcmp(name, "contract") == 0 || (d && d->kind == DIM_TYPE)) !=
                      (params[out.n_params].text != NULL))
-                fal_diagnose(&f->d, FAL_MISTAKE, "CON-003", FAL_AT(c), NULL, "'%s' of '%s' is not a %s", fal_shown(f, c->text),
-                             name, params[out.n_params].text ? "number" : "name");
+                fal_diagnose(&f->d, FAL_MISTAKE, "CON-003", FAL_AT(c), NULL, "'%s' of '%s' is not a %s",
+                             fal_shown(f, c->text), name, params[out.n_params].text ? "number" : "name");
             else
                 out.n_params++;
         }

@@ -120,7 +120,8 @@ fal_status fal_probe_from_json(const json_t *j, fal_probe *p, fal_error *err)
 {
     char name[64];
     if (!take(j, "backend", name, sizeof name) || strcmp(name, p->backend->name) != 0)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "device list of %s: field 'backend' is missing or another", p->backend->name);
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "device list of %s: field 'backend' is missing or another",
+                        p->backend->name);
     const json_t *devices = json_object_get(j, "devices");
     if (!devices) {
         fal_error why = { .code = FAL_ERR_BLOCKED };
@@ -133,7 +134,8 @@ fal_status fal_probe_from_json(const json_t *j, fal_probe *p, fal_error *err)
     }
     const size_t n = json_array_size(devices);
     if (n < 1 || n > FAL_MAX_DEVICES)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "device list of %s: %zu devices, expected 1 to %d", name, n, FAL_MAX_DEVICES);
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "device list of %s: %zu devices, expected 1 to %d", name, n,
+                        FAL_MAX_DEVICES);
     fal_device_info found[FAL_MAX_DEVICES];
     for (size_t i = 0; i < n; i++)
         if (!device_from_json(json_array_get(devices, i), &found[i]))

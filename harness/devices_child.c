@@ -1,4 +1,5 @@
-/* Asking drivers for devices in a child process: a driver that crashes or hangs while it starts costs one backend only. */
+/* Asking drivers for devices in a child process: a driver that crashes or hangs while it starts costs one backend
+   only. */
 #include "harness/devices.h"
 
 #include <errno.h>
@@ -21,7 +22,8 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Starts `program devices --here name` with its stdout on a pipe; the read end goes to *fd. Never returns in the child. */
+/* Starts `program devices --here name` with its stdout on a pipe; the read end goes to *fd. Never returns in the
+   child. */
 static pid_t start(const char *program, const char *name, int *fd)
 {
     int pipe_fd[2];
@@ -42,8 +44,10 @@ static pid_t start(const char *program, const char *name, int *fd)
     }
     if (pid > 0) setpgid(pid, pid); /* whichever of the two comes first */
     close(pipe_fd[1]);
-    if (pid < 0) close(pipe_fd[0]);
-    else *fd = pipe_fd[0];
+    if (pid < 0)
+        close(pipe_fd[0]);
+    else
+        *fd = pipe_fd[0];
     return pid;
 }
 
@@ -97,11 +101,14 @@ static void ask_child(fal_probe *p, const char *program, double limit_s, const v
     close(fd);
     if (how != ENDED) kill(-pid, SIGKILL);
     int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) { }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
 
     json_error_t je;
     fal_error err = { 0 };
-    json_t *j = how == ENDED && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? json_loadb(answer, n, JSON_REJECT_DUPLICATES, &je) : NULL;
+    json_t *j = how == ENDED && WIFEXITED(status) && WEXITSTATUS(status) == 0
+                    ? json_loadb(answer, n, JSON_REJECT_DUPLICATES, &je)
+                    : NULL;
     if (j) {
         if (fal_probe_from_json(j, p, &err) != FAL_OK) blocked(p, NULL, err.message);
     } else if (how == HUNG) {
@@ -110,23 +117,29 @@ static void ask_child(fal_probe *p, const char *program, double limit_s, const v
     } else if (how == STOPPED) {
         blocked(p, NULL, "interrupted");
     } else if (WIFSIGNALED(status) && how == ENDED) {
-        snprintf(what, sizeof what, "the driver crashed with signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(what, sizeof what, "the driver crashed with signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
         blocked(p, "run 'falsify devices --here NAME' under a debugger", what);
     } else {
-        snprintf(what, sizeof what, "the child answered nothing usable (%zu bytes, exit %d)", n, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+        snprintf(what, sizeof what, "the child answered nothing usable (%zu bytes, exit %d)", n,
+                 WIFEXITED(status) ? WEXITSTATUS(status) : -1);
         blocked(p, "run 'falsify devices --here NAME' to see what it says", what);
     }
     json_decref(j);
     free(answer);
 }
 
-void fal_probes_ask(fal_probes *all, const fal_names *only, const char *program, double limit_s, const volatile int *stop)
+void fal_probes_ask(fal_probes *all, const fal_names *only, const char *program, double limit_s,
+                    const volatile int *stop)
 {
     for (int i = 0; i < all->n; i++) {
         bool wanted = !only || only->n == 0;
-        for (int k = 0; only && k < only->n && !wanted; k++) wanted = strcmp(only->items[k], all->items[i].backend->name) == 0;
+        for (int k = 0; only && k < only->n && !wanted; k++)
+            wanted = strcmp(only->items[k], all->items[i].backend->name) == 0;
         /* the reference is always asked: it has no driver that could take us down, and others are judged against it */
-        if (i == 0) fal_probe_here(&all->items[i]);
-        else if (wanted) ask_child(&all->items[i], program, limit_s, stop);
+        if (i == 0)
+            fal_probe_here(&all->items[i]);
+        else if (wanted)
+            ask_child(&all->items[i], program, limit_s, stop);
     }
 }

@@ -23,7 +23,8 @@ static fal_status make_folders(const char *path, fal_error *err)
         const char end = *c;
         *c = '\0';
         if (mkdir(t.data, 0777) != 0 && errno != EEXIST)
-            st = fal_fail(err, FAL_ERR_OUTPUT, "check --evidence", "%s: the folder cannot be made: %s", t.data, strerror(errno));
+            st = fal_fail(err, FAL_ERR_OUTPUT, "check --evidence", "%s: the folder cannot be made: %s", t.data,
+                          strerror(errno));
         if (!end) break;
         *c = end;
     }
@@ -35,7 +36,8 @@ static fal_status make_folders(const char *path, fal_error *err)
 static fal_status make_run_id(char id[40], fal_error *err)
 {
     unsigned char r[4];
-    if (getrandom(r, sizeof r, 0) != (ssize_t)sizeof r) return fal_fail(err, FAL_ERR_INTERNAL, NULL, "no random bytes: %s", strerror(errno));
+    if (getrandom(r, sizeof r, 0) != (ssize_t)sizeof r)
+        return fal_fail(err, FAL_ERR_INTERNAL, NULL, "no random bytes: %s", strerror(errno));
     const time_t t = time(NULL);
     struct tm utc;
     gmtime_r(&t, &utc);
@@ -80,14 +82,15 @@ static void file_name(const fal_run *run, const json_t *evidence, char *name, si
     const json_t *device = json_object_get(evidence, "device");
     const char *slug = json_string_value(json_object_get(device, "slug"));
     const bool model = json_is_object(json_object_get(evidence, "model"));
-    snprintf(name, size, "%s-%s-%.8s%s.json", json_string_value(json_object_get(evidence, "backend")), slug && *slug ? slug : "nodevice",
-             model ? run->model_sha256 : "nomodel", json_is_true(json_object_get(evidence, "complete")) ? "" : ".partial");
+    snprintf(name, size, "%s-%s-%.8s%s.json", json_string_value(json_object_get(evidence, "backend")),
+             slug && *slug ? slug : "nodevice", model ? run->model_sha256 : "nomodel",
+             json_is_true(json_object_get(evidence, "complete")) ? "" : ".partial");
     for (char *c = name; *c; c++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *c)) *c = '-';
 }
 
-static fal_status write_one(const fal_run *run, const fal_evidence_options *o, const fal_falsifier *f, const char *backend, json_t *list,
-                            int *n_files, fal_error *err)
+static fal_status write_one(const fal_run *run, const fal_evidence_options *o, const fal_falsifier *f,
+                            const char *backend, json_t *list, int *n_files, fal_error *err)
 {
     char name[256], sha256[65];
     fal_error why = { 0 };
@@ -103,13 +106,15 @@ static fal_status write_one(const fal_run *run, const fal_evidence_options *o, c
         fal_text_free(&folder);
         return fal_fail(err, FAL_ERR_OUTPUT, NULL, "'%s' cannot be a folder's name", f->id);
     }
-    fal_status st = folder.failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a path") : make_folders(fal_text_str(&folder), err);
+    fal_status st = folder.failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a path")
+                                  : make_folders(fal_text_str(&folder), err);
     file_name(run, j, name, sizeof name);
     if (!st) st = write_json(fal_text_str(&folder), name, j, sha256, err);
     if (!st) {
         char path[400];
         snprintf(path, sizeof path, "%s/%s", f->id, name);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:O}", "path", path, "sha256", sha256, "verdict", json_object_get(j, "verdict")));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:O}", "path", path, "sha256", sha256, "verdict",
+                                              json_object_get(j, "verdict")));
         (*n_files)++;
     }
     fal_text_free(&folder);
@@ -120,7 +125,8 @@ static fal_status write_one(const fal_run *run, const fal_evidence_options *o, c
 static json_t *counts_json(const fal_counts *c)
 {
     json_t *j = json_pack("{s:i}", "planned", c->planned);
-    for (int v = 0; v < FAL_N_VERDICTS; v++) json_object_set_new(j, fal_verdict_name((fal_verdict_kind)v), json_integer(c->by[v]));
+    for (int v = 0; v < FAL_N_VERDICTS; v++)
+        json_object_set_new(j, fal_verdict_name((fal_verdict_kind)v), json_integer(c->by[v]));
     return j;
 }
 
@@ -137,8 +143,9 @@ static json_t *summary_json(const fal_run *run, const fal_evidence_options *o, c
         const fal_counts c = fal_run_counts(run, NULL, b);
         json_object_set_new(backends, b, counts_json(&c));
     }
-    json_t *j = json_pack("{s:s, s:o, s:o, s:o, s:o, s:i}", "run", id, "command", command, "root", fal_json_text(o->root), "counts",
-                          counts_json(&run->tally.all), "backends", backends, "exit", o->exit_status);
+    json_t *j =
+        json_pack("{s:s, s:o, s:o, s:o, s:o, s:i}", "run", id, "command", command, "root", fal_json_text(o->root),
+                  "counts", counts_json(&run->tally.all), "backends", backends, "exit", o->exit_status);
     json_object_set_new(j, "required", counts_json(&run->tally.required));
     json_object_set_new(j, "unbound", json_integer(run->plan->n_unbound));
     json_object_set_new(j, "retired", json_integer(run->plan->n_retired));
@@ -154,7 +161,8 @@ static json_t *summary_json(const fal_run *run, const fal_evidence_options *o, c
     return j;
 }
 
-fal_status fal_evidence_write(const fal_run *run, const fal_evidence_options *o, fal_evidence_written *out, fal_error *err)
+fal_status fal_evidence_write(const fal_run *run, const fal_evidence_options *o, fal_evidence_written *out,
+                              fal_error *err)
 {
     const fal_plan *plan = run->plan;
     fal_evidence_written w = { 0 };

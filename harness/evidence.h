@@ -1,35 +1,40 @@
-/* Evidence: verdicts with values, limits and provenance, written so that a file is either the old one or the new one, whole. */
+/* Evidence: verdicts with values, limits and provenance, written so that a file is either the old one or the new
+   one, whole. */
 #ifndef FAL_EVIDENCE_H
 #define FAL_EVIDENCE_H
 
 #include "harness/run.h"
 
 typedef struct {
-    const char *folder;       /* evidence/ */
-    const char *invoked;      /* the program and its arguments (argv[0] is the command), for the record */
-    const char *const *argv; int argc;
+    const char *folder;  /* evidence/ */
+    const char *invoked; /* the program and its arguments (argv[0] is the command), for the record */
+    const char *const *argv;
+    int argc;
     const char *root;
     const fal_options *options;
-    const char *revision;     /* of the source */
+    const char *revision; /* of the source */
     int exit_status;
 } fal_evidence_options;
 
 /* What was written. */
 typedef struct {
-    int n_files;              /* evidence files, the run's summary not counted */
-    char *summary;            /* path of evidence/runs/<run-id>.json */
+    int n_files;   /* evidence files, the run's summary not counted */
+    char *summary; /* path of evidence/runs/<run-id>.json */
 } fal_evidence_written;
 
-/* what    Writes evidence/<falsifier>/<backend>-<device>-<model>.json for every falsifier and backend of which at least
-           one case was executed; then evidence/runs/<run-id>.json, which lists these files by digest. When the selection
-           or an early end left cases of the contract out, the file ends in .partial.json instead, so that it does not
-           replace evidence of the whole.
+/* what    Writes evidence/<falsifier>/<backend>-<device>-<model>.json for every falsifier and backend of which at
+           least one case was executed; then evidence/runs/<run-id>.json, which lists these files by digest. When
+           the selection or an early end left cases of the contract out, the file ends in .partial.json instead, so
+           that it does not replace evidence of the whole.
    refuses a folder or file that cannot be written, completely and durably, with FAL_ERR_OUTPUT
    owns    out->summary: free */
-fal_status fal_evidence_write(const fal_run *run, const fal_evidence_options *o, fal_evidence_written *out, fal_error *err);
+fal_status fal_evidence_write(const fal_run *run, const fal_evidence_options *o, fal_evidence_written *out,
+                              fal_error *err);
 
-/* what    One falsifier on one backend as JSON; NULL when no case of it was executed, or memory ran out (*err tells). */
-json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, const fal_falsifier *f, const char *backend, fal_error *err);
+/* what    One falsifier on one backend as JSON; NULL when no case of it was executed, or memory ran out (*err
+           tells). */
+json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, const fal_falsifier *f,
+                          const char *backend, fal_error *err);
 /* what    The verdict that stands for several: the one that says most against the claim. */
 fal_verdict_kind fal_evidence_worst(fal_verdict_kind a, fal_verdict_kind b);
 /* what    A number as JSON: itself, or "nan", "inf", "-inf". */

@@ -29,8 +29,10 @@ json_t *fal_json_text(const char *s)
     for (size_t n = strlen(s), i = 0; i < n;) {
         unsigned code_point;
         const size_t len = fal_utf8_next(s + i, n - i, &code_point);
-        if (len) fal_text_add_n(&clean, s + i, len);
-        else fal_text_add(&clean, "?");
+        if (len)
+            fal_text_add_n(&clean, s + i, len);
+        else
+            fal_text_add(&clean, "?");
         i += len ? len : 1;
     }
     j = clean.failed ? NULL : json_string(fal_text_str(&clean));
@@ -40,7 +42,9 @@ json_t *fal_json_text(const char *s)
 
 json_t *fal_json_limit(const fal_limit *l)
 {
-    static const char *const names[] = { [FAL_LIMIT_MAX] = "max", [FAL_LIMIT_MIN] = "min", [FAL_LIMIT_EQUAL] = "equal" };
+    static const char *const names[] = {
+        [FAL_LIMIT_MAX] = "max", [FAL_LIMIT_MIN] = "min", [FAL_LIMIT_EQUAL] = "equal"
+    };
     json_t *j = json_object();
     json_object_set_new(j, names[l->kind], fal_json_number(l->value));
     if (l->has_warn) json_object_set_new(j, "warn", fal_json_number(l->warn));
@@ -52,8 +56,12 @@ json_t *fal_json_params(const fal_params *p)
     json_t *j = json_object();
     for (int i = 0; i < p->n_params; i++) {
         const fal_param *x = &p->params[i];
-        const bool whole = !x->text && x->number >= -9e15 && x->number <= 9e15 && !(x->number < floor(x->number)) && !(x->number > floor(x->number));
-        json_object_set_new(j, x->name, x->text ? fal_json_text(x->text) : whole ? json_integer((json_int_t)x->number) : fal_json_number(x->number));
+        const bool whole = !x->text && x->number >= -9e15 && x->number <= 9e15 && !(x->number < floor(x->number)) &&
+                           !(x->number > floor(x->number));
+        json_object_set_new(j, x->name,
+                            x->text ? fal_json_text(x->text)
+                            : whole ? json_integer((json_int_t)x->number)
+                                    : fal_json_number(x->number));
     }
     return j;
 }
@@ -61,7 +69,7 @@ json_t *fal_json_params(const fal_params *p)
 fal_verdict_kind fal_evidence_worst(fal_verdict_kind a, fal_verdict_kind b)
 {
     static const int weight[FAL_N_VERDICTS] = {
-        [FAL_SURVIVED] = 0, [FAL_WAIVED] = 1, [FAL_NOT_RUN] = 2, [FAL_BLOCKED] = 3, [FAL_MISTRUSTED] = 4,
+        [FAL_SURVIVED] = 0, [FAL_WAIVED] = 1, [FAL_NOT_RUN] = 2,   [FAL_BLOCKED] = 3, [FAL_MISTRUSTED] = 4,
         [FAL_FLAKY] = 5,    [FAL_ERROR] = 6,  [FAL_TIMED_OUT] = 7, [FAL_CRASHED] = 8, [FAL_FALSIFIED] = 9,
     };
     return weight[b] > weight[a] ? b : a;
@@ -73,8 +81,8 @@ static json_t *worst_json(const fal_verdict *v)
     char got[40], want[40];
     snprintf(got, sizeof got, "%a", v->got);
     snprintf(want, sizeof want, "%a", v->want);
-    return json_pack("{s:o, s:s, s:s, s:o, s:o}", "place", fal_json_text(v->worst), "got_hex", got, "want_hex", want, "got",
-                     fal_json_number(v->got), "want", fal_json_number(v->want));
+    return json_pack("{s:o, s:s, s:s, s:o, s:o}", "place", fal_json_text(v->worst), "got_hex", got, "want_hex", want,
+                     "got", fal_json_number(v->got), "want", fal_json_number(v->want));
 }
 
 static void put_value(json_t *j, const fal_verdict *v)
@@ -89,8 +97,8 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
 {
     const fal_verdict *v = &r->verdict;
     const fal_check *c = k->check;
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", k->id, "check", c->name, "judge", c->judge, "variant", k->variant,
-                          "verdict", fal_verdict_name(v->kind), "reason", fal_json_text(v->reason));
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", k->id, "check", c->name, "judge", c->judge, "variant",
+                          k->variant, "verdict", fal_verdict_name(v->kind), "reason", fal_json_text(v->reason));
     if (!j) return NULL;
     put_value(j, v);
     json_object_set_new(j, "limit", fal_json_limit(&c->limit));
@@ -121,8 +129,10 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
 static fal_status claim_digest(const fal_falsifier *f, char hex[65], fal_error *err)
 {
     fal_text t = { 0 };
-    fal_text_addf(&t, "%s\n%s\n%s\n%s\n", f->id, f->rule ? f->rule : "", f->prediction ? f->prediction : "", f->if_fails ? f->if_fails : "");
-    const fal_status st = t.failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a digest") : fal_sha256(fal_text_str(&t), t.len, hex, err);
+    fal_text_addf(&t, "%s\n%s\n%s\n%s\n", f->id, f->rule ? f->rule : "", f->prediction ? f->prediction : "",
+                  f->if_fails ? f->if_fails : "");
+    const fal_status st = t.failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a digest")
+                                   : fal_sha256(fal_text_str(&t), t.len, hex, err);
     fal_text_free(&t);
     return st;
 }
@@ -130,12 +140,13 @@ static fal_status claim_digest(const fal_falsifier *f, char hex[65], fal_error *
 static json_t *device_json(const fal_case *k)
 {
     if (!k->device) return json_null();
-    return json_pack("{s:o, s:o, s:o, s:o, s:s, s:b}", "name", fal_json_text(k->device->name), "vendor", fal_json_text(k->device->vendor),
-                     "driver", fal_json_text(k->device->driver), "uuid", fal_json_text(k->device->uuid), "slug", k->device->slug,
-                     "is_cpu", (int)k->device->is_cpu);
+    return json_pack("{s:o, s:o, s:o, s:o, s:s, s:b}", "name", fal_json_text(k->device->name), "vendor",
+                     fal_json_text(k->device->vendor), "driver", fal_json_text(k->device->driver), "uuid",
+                     fal_json_text(k->device->uuid), "slug", k->device->slug, "is_cpu", (int)k->device->is_cpu);
 }
 
-json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, const fal_falsifier *f, const char *backend, fal_error *err)
+json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, const fal_falsifier *f,
+                          const char *backend, fal_error *err)
 {
     const fal_plan *plan = run->plan;
     const fal_case *any = NULL;
@@ -168,15 +179,18 @@ json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, con
     char text[400];
     fal_counts_text(&counts, text, sizeof text);
     const int whole = fal_plan_extent(plan, f, backend);
-    json_t *j = json_pack("{s:s, s:o, s:{s:s, s:o, s:s}, s:s, s:s}", "id", f->id, "claim_sha256", json_string(digest), "contract", "name",
-                          any->contract->stem, "version", fal_json_text(any->contract->version), "sha256", any->contract->sha256,
-                          "backend", backend, "verdict", fal_verdict_name(verdict));
+    json_t *j = json_pack("{s:s, s:o, s:{s:s, s:o, s:s}, s:s, s:s}", "id", f->id, "claim_sha256", json_string(digest),
+                          "contract", "name", any->contract->stem, "version", fal_json_text(any->contract->version),
+                          "sha256", any->contract->sha256, "backend", backend, "verdict", fal_verdict_name(verdict));
     json_object_set_new(j, "complete", json_boolean(counts.planned == whole && counts.by[FAL_NOT_RUN] == 0));
     json_object_set_new(j, "cases_in_contract", json_integer(whole));
     json_object_set_new(j, "denominators", json_string(text));
     json_object_set_new(j, "device", device_json(any));
     const char *name = strrchr(plan->model, '/');
-    json_object_set_new(j, "model", model ? json_pack("{s:o, s:s}", "name", fal_json_text(name ? name + 1 : plan->model), "sha256", run->model_sha256) : json_null());
+    json_object_set_new(j, "model",
+                        model ? json_pack("{s:o, s:s}", "name", fal_json_text(name ? name + 1 : plan->model), "sha256",
+                                          run->model_sha256)
+                              : json_null());
     if (least) {
         put_value(j, least);
         json_object_set_new(j, "limit", fal_json_limit(&least_check->limit));

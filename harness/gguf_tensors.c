@@ -113,7 +113,7 @@ static fal_status read_tensor(fal_gguf_cursor *c, uint64_t index)
     return FAL_OK;
 }
 
-/* Tensor i begins before the end of the one before it. The tensors so far fill the section from 0, so it lies on one. */
+/* Tensor i begins before the end of the one before it. Those before fill the section from 0 on, so it lies on one. */
 static fal_status bad_overlap(fal_gguf_cursor *c, size_t i, uint64_t expected)
 {
     const fal_gguf_file *f = c->file;

@@ -86,9 +86,9 @@ int main(int argc, char **argv)
         fal_cmd_usage(stderr);
         status = fal_exit_status(fal_fail(&err, FAL_ERR_USAGE, NULL, "no command"));
     } else {
-        const char *name = strcmp(argv[1], "--version") == 0                                   ? "version"
+        const char *name = strcmp(argv[1], "--version") == 0                              ? "version"
                            : strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ? "help"
-                                                                                              : argv[1];
+                                                                                          : argv[1];
         const fal_cmd *c = fal_cmd_find(name);
         status = c ? c->run(argc - 1, argv + 1, &env, &err) : fal_exit_status(fal_cmd_unknown(name, &err));
     }

@@ -10,15 +10,31 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { LONG_ONLY = 256, O_CONTRACT, O_BACKEND, O_STAGE, O_DEVICE, O_MODEL, O_SEED, O_JSON, O_REQUIRE, O_FAIL_FAST,
-       O_EVIDENCE, O_COLOR, O_ROOT, O_KEEP, O_TIMEOUT, O_NO_PROBE };
+enum {
+    LONG_ONLY = 256,
+    O_CONTRACT,
+    O_BACKEND,
+    O_STAGE,
+    O_DEVICE,
+    O_MODEL,
+    O_SEED,
+    O_JSON,
+    O_REQUIRE,
+    O_FAIL_FAST,
+    O_EVIDENCE,
+    O_COLOR,
+    O_ROOT,
+    O_KEEP,
+    O_TIMEOUT,
+    O_NO_PROBE
+};
 enum { IN_PLAN = 1, IN_RUN = 2, IN_BOTH = 3 };
 
 static const struct {
     const char *name;
     int key;
-    const char *arg;   /* placeholder; NULL for a switch */
-    int where;         /* plan takes run's own options too, so that a command line can be planned before it is run */
+    const char *arg; /* placeholder; NULL for a switch */
+    int where;       /* plan takes run's own options too, so that a command line can be planned before it is run */
     bool shown_in_plan;
     const char *help;
 } table[] = {
@@ -47,10 +63,12 @@ void fal_options_help(fal_options_for which, FILE *f)
 {
     if (which == FAL_FOR_PLAN)
         fputs("usage: falsify plan [options]\n"
-              "Lists every case before anything runs, and why it will or will not run. Takes the options of run.\n\n", f);
+              "Lists every case before anything runs, and why it will or will not run. Takes the options of run.\n\n",
+              f);
     else
         fputs("usage: falsify run [options]\n"
-              "Runs the plan: observes in child processes, judges, writes evidence, prints a report.\n\n", f);
+              "Runs the plan: observes in child processes, judges, writes evidence, prints a report.\n\n",
+              f);
     for (int i = 0; i < N_TABLE; i++) {
         if (!(table[i].where & (which == FAL_FOR_PLAN ? IN_PLAN : IN_RUN))) continue;
         if (which == FAL_FOR_PLAN && !table[i].shown_in_plan) continue;
@@ -61,7 +79,8 @@ void fal_options_help(fal_options_for which, FILE *f)
         fprintf(f, "  %-29s %s\n", left, table[i].help);
     }
     fputs("\nexit status: 0 all required cases survived, 1 falsified, 2 usage, 3 bad input, 4 nothing selected,\n"
-          "  5 incomplete, 8 output not written, 77 only blocked and none required, 130 interrupted\n", f);
+          "  5 incomplete, 8 output not written, 77 only blocked and none required, 130 interrupted\n",
+          f);
 }
 
 static fal_status parse_number(const char *name, const char *text, double *out, fal_error *err)
@@ -99,7 +118,9 @@ static fal_status parse_require(const char *text, fal_options *o, fal_error *err
     if (!o->require_text || !items) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for --require");
     char *rest = o->require_text;
     for (char *name; (name = strsep(&rest, ",")) != NULL;) {
-        if (!*name) return fal_fail(err, FAL_ERR_USAGE, "for example --require reference,opencl", "--require '%s': empty name", text);
+        if (!*name)
+            return fal_fail(err, FAL_ERR_USAGE, "for example --require reference,opencl", "--require '%s': empty name",
+                            text);
         o->require.items[o->require.n++] = name;
     }
     return FAL_OK;
@@ -109,8 +130,7 @@ static fal_status unknown_option(int argc, char **argv, const struct option *lon
 {
     /* getopt does not say which argument it disliked when that was a long one; optind points behind it */
     const char *arg = optind > 0 && optind <= argc ? argv[optind - 1] : "";
-    if (missing == ':')
-        return fal_fail(err, FAL_ERR_USAGE, "see falsify help", "option '%s' needs a value", arg);
+    if (missing == ':') return fal_fail(err, FAL_ERR_USAGE, "see falsify help", "option '%s' needs a value", arg);
     if (strncmp(arg, "--", 2) != 0)
         return fal_fail(err, FAL_ERR_USAGE, "see falsify help", "unknown option '-%c'", optopt ? optopt : '?');
     char name[64];
@@ -142,7 +162,8 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
     size_t n_longs = 0;
     for (int i = 0; i < N_TABLE; i++)
         if (table[i].where & (which == FAL_FOR_PLAN ? IN_PLAN : IN_RUN))
-            longs[n_longs++] = (struct option){ table[i].name, table[i].arg ? required_argument : no_argument, NULL, table[i].key };
+            longs[n_longs++] =
+                (struct option){ table[i].name, table[i].arg ? required_argument : no_argument, NULL, table[i].key };
     longs[n_longs] = (struct option){ 0 };
 
     fal_status st = FAL_OK;
@@ -170,10 +191,14 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
             o.has_seed = true;
             break;
         case O_COLOR:
-            if (strcmp(optarg, "auto") == 0) o.color = FAL_COLOR_AUTO;
-            else if (strcmp(optarg, "always") == 0) o.color = FAL_COLOR_ALWAYS;
-            else if (strcmp(optarg, "never") == 0) o.color = FAL_COLOR_NEVER;
-            else st = fal_fail(err, FAL_ERR_USAGE, NULL, "--color '%s': expected auto, always or never", optarg);
+            if (strcmp(optarg, "auto") == 0)
+                o.color = FAL_COLOR_AUTO;
+            else if (strcmp(optarg, "always") == 0)
+                o.color = FAL_COLOR_ALWAYS;
+            else if (strcmp(optarg, "never") == 0)
+                o.color = FAL_COLOR_NEVER;
+            else
+                st = fal_fail(err, FAL_ERR_USAGE, NULL, "--color '%s': expected auto, always or never", optarg);
             break;
         case 'v': o.verbose = true; break;
         case 'h': o.help = true; break;
@@ -187,8 +212,10 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
         o.require_given = false;
     }
     if (st == FAL_OK && !memory) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for the options");
-    if (st == FAL_OK) *out = o;
-    else fal_options_free(&o);
+    if (st == FAL_OK)
+        *out = o;
+    else
+        fal_options_free(&o);
     return st;
 }
 

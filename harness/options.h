@@ -8,28 +8,32 @@
 #include <stdint.h>
 #include <stdio.h>
 
-typedef struct { const char **items; int n; } fal_names; /* strings are borrowed from argv, or from the options */
+typedef struct {
+    const char **items;
+    int n;
+} fal_names; /* strings are borrowed from argv, or from the options */
 
 typedef enum { FAL_COLOR_AUTO, FAL_COLOR_ALWAYS, FAL_COLOR_NEVER } fal_color;
 
 typedef enum { FAL_FOR_PLAN, FAL_FOR_RUN } fal_options_for;
 
 typedef struct {
-    fal_names globs;           /* -k: of falsifier ids, "id/check" or case ids; empty: all */
-    fal_names contracts;       /* globs of contract stems */
+    fal_names globs;     /* -k: of falsifier ids, "id/check" or case ids; empty: all */
+    fal_names contracts; /* globs of contract stems */
     fal_names backends, stages;
-    fal_names require;         /* backends whose cases must run; reference, opencl unless given */
+    fal_names require; /* backends whose cases must run; reference, opencl unless given */
     bool require_given;
-    const char *device;        /* NULL: first usable */
-    const char *model;         /* NULL: the shipped one under root */
-    const char *root;          /* NULL: see fal_paths_find */
-    const char *evidence;      /* NULL: evidence under root */
-    const char *keep;          /* folder to keep observation files in, or NULL */
-    uint64_t seed; bool has_seed;
-    double timeout_s;          /* per observation */
+    const char *device;   /* NULL: first usable */
+    const char *model;    /* NULL: the shipped one under root */
+    const char *root;     /* NULL: see fal_paths_find */
+    const char *evidence; /* NULL: evidence under root */
+    const char *keep;     /* folder to keep observation files in, or NULL */
+    uint64_t seed;
+    bool has_seed;
+    double timeout_s; /* per observation */
     bool json, fail_fast, no_probe, verbose, help;
     fal_color color;
-    char *require_text;        /* owned copy that require points into */
+    char *require_text; /* owned copy that require points into */
 } fal_options;
 
 /* what    Parses the arguments of plan or run (argv[0] is the command).
@@ -43,11 +47,12 @@ void fal_options_help(fal_options_for which, FILE *f);
 /* Where things lie, after the options are known. */
 typedef struct {
     char *root, *contracts, *model, *evidence; /* owned */
-    bool model_given;                          /* by --model; then its absence is an error, not a missing precondition */
+    bool model_given; /* by --model; then its absence is an error, not a missing precondition */
 } fal_paths;
 
-/* what    root is --root, else the current folder when it has a contracts folder, else datadir when that has one. The model
-           and evidence folders follow from root unless given; evidence of an installed root lies in the current folder.
+/* what    root is --root, else the current folder when it has a contracts folder, else datadir when that has one.
+           The model and evidence folders follow from root unless given; evidence of an installed root lies in the
+           current folder.
    refuses a root without a contracts folder with FAL_ERR_NOTHING
    owns    *out: fal_paths_free */
 fal_status fal_paths_find(const fal_options *o, const char *datadir, fal_paths *out, fal_error *err);

@@ -109,8 +109,9 @@ static fal_status check_unique(const fal_plan_parts *p, fal_error *err)
     fal_status st = FAL_OK;
     for (int i = 1; i < p->n_cases && !st; i++)
         if (strcmp(sorted[i - 1]->id, sorted[i]->id) == 0)
-            st = fal_fail(err, FAL_ERR_INPUT, "name a prompt, shape, fill or spoil once", "%s:%d: two cases have the id %s",
-                          sorted[i]->contract->path, sorted[i]->check->place.line, sorted[i]->id);
+            st = fal_fail(err, FAL_ERR_INPUT, "name a prompt, shape, fill or spoil once",
+                          "%s:%d: two cases have the id %s", sorted[i]->contract->path, sorted[i]->check->place.line,
+                          sorted[i]->id);
     free(sorted);
     return st;
 }
@@ -136,16 +137,20 @@ static fal_status keep_selected(fal_plan_parts *p, fal_error *err)
     p->n_cases = n;
 
     fal_claim *claims = fal_arena_take(&p->arena, (size_t)p->n_claims, sizeof *claims);
-    const fal_contract **contracts = fal_arena_take(&p->arena, (size_t)p->in->contracts->n_contracts, sizeof *contracts);
+    const fal_contract **contracts =
+        fal_arena_take(&p->arena, (size_t)p->in->contracts->n_contracts, sizeof *contracts);
     if (!claims || !contracts) return no_memory(err);
     int n_claims = 0;
     for (int retired = 0; retired < 2; retired++)
         for (int i = 0; i < p->n_claims; i++) {
             const fal_claim *c = &p->claims[i];
-            if (c->falsifier->retired != (retired != 0) || !fal_plan_takes_claim(p, c->contract, c->falsifier)) continue;
+            if (c->falsifier->retired != (retired != 0) || !fal_plan_takes_claim(p, c->contract, c->falsifier))
+                continue;
             claims[n_claims++] = *c;
-            if (retired) p->plan.n_retired++;
-            else p->plan.n_unbound++;
+            if (retired)
+                p->plan.n_retired++;
+            else
+                p->plan.n_unbound++;
         }
     p->plan.unbound = claims;
     p->plan.retired = claims + p->plan.n_unbound;
@@ -159,7 +164,8 @@ static fal_status keep_selected(fal_plan_parts *p, fal_error *err)
     }
     p->plan.contracts = contracts;
     if (n > 0 || n_claims > 0) return FAL_OK;
-    return fal_fail(err, FAL_ERR_NOTHING, "'falsify plan' without options lists everything", "the filters together select nothing");
+    return fal_fail(err, FAL_ERR_NOTHING, "'falsify plan' without options lists everything",
+                    "the filters together select nothing");
 }
 
 fal_status fal_plan_make(const fal_plan_in *in, fal_plan **out, fal_error *err)
@@ -206,6 +212,7 @@ void fal_plan_free(fal_plan *plan)
 int fal_plan_extent(const fal_plan *plan, const fal_falsifier *falsifier, const char *backend)
 {
     for (int i = 0; i < plan->n_extents; i++)
-        if (plan->extents[i].falsifier == falsifier && strcmp(plan->extents[i].backend, backend) == 0) return plan->extents[i].n_cases;
+        if (plan->extents[i].falsifier == falsifier && strcmp(plan->extents[i].backend, backend) == 0)
+            return plan->extents[i].n_cases;
     return 0;
 }

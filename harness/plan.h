@@ -9,45 +9,58 @@
 
 /* One observation to make. Several cases may share it. */
 typedef struct {
-    fal_spec spec;       /* inputs, pin and out are NULL here: run knows the paths */
-    int inputs, pin;     /* index of the observation whose file is needed, or -1; always smaller than the own index */
-    int attempt;         /* 0; 1 for a second observation of the same, made in a fresh process */
-    uint64_t key;        /* only for merging: differs when the observation does */
-    const char *label;   /* "opencl__cpu-forward-p4", for file names */
+    fal_spec spec;     /* inputs, pin and out are NULL here: run knows the paths */
+    int inputs, pin;   /* index of the observation whose file is needed, or -1; always smaller than the own index */
+    int attempt;       /* 0; 1 for a second observation of the same, made in a fresh process */
+    uint64_t key;      /* only for merging: differs when the observation does */
+    const char *label; /* "opencl__cpu-forward-p4", for file names */
 } fal_plan_spec;
 
 /* One attempt at one falsifier. */
 typedef struct {
-    const char *id;      /* FALSIFY-X-001/check/opencl__cpu/p4 */
+    const char *id; /* FALSIFY-X-001/check/opencl__cpu/p4 */
     const fal_contract *contract;
     const fal_falsifier *falsifier;
-    const fal_check *check;      /* narrowed to this case: one prompt (or the sequence), one shape, fill, spoil; all seeds */
+    const fal_check *check; /* narrowed to this case: one prompt (or the sequence), one shape, fill, spoil; all seeds */
     const char *backend, *variant;
-    const char *what;            /* "p4", "n_tokens=3,n_embd=256/gauss", "arch", "preload" */
-    const fal_device_info *device;  /* NULL when not probed or there is none */
+    const char *what;              /* "p4", "n_tokens=3,n_embd=256/gauss", "arch", "preload" */
+    const fal_device_info *device; /* NULL when not probed or there is none */
     bool uses_model, required;
-    int n_tokens;                /* of all its requests; 0 for ops and where not known */
-    int got, want, again;        /* observations; -1 where not needed, all -1 when blocked */
+    int n_tokens;         /* of all its requests; 0 for ops and where not known */
+    int got, want, again; /* observations; -1 where not needed, all -1 when blocked */
     bool uses_oracle;
-    int oracle_prompt;           /* j of the oracle's "pj", or -1 */
-    const char *blocked, *hint;  /* NULL: it will run */
-    bool not_probed;             /* whether it will run is not known: nobody looked for devices */
+    int oracle_prompt;          /* j of the oracle's "pj", or -1 */
+    const char *blocked, *hint; /* NULL: it will run */
+    bool not_probed;            /* whether it will run is not known: nobody looked for devices */
 } fal_case;
 
 /* A falsifier that has no cases. */
-typedef struct { const fal_contract *contract; const fal_falsifier *falsifier; } fal_claim;
+typedef struct {
+    const fal_contract *contract;
+    const fal_falsifier *falsifier;
+} fal_claim;
 
 /* How many cases a falsifier has on a backend when nothing is deselected; evidence of fewer is partial. */
-typedef struct { const fal_falsifier *falsifier; const char *backend; int n_cases; } fal_extent;
+typedef struct {
+    const fal_falsifier *falsifier;
+    const char *backend;
+    int n_cases;
+} fal_extent;
 
 typedef struct {
-    const fal_case *cases; int n_cases;
-    const fal_plan_spec *specs; int n_specs;
-    const fal_claim *unbound; int n_unbound;
-    const fal_claim *retired; int n_retired;
-    const fal_extent *extents; int n_extents;
-    const fal_contract *const *contracts; int n_contracts; /* those with a selected case, or an unbound or retired claim */
-    const fal_observation *oracle;  /* beside the model; NULL when absent */
+    const fal_case *cases;
+    int n_cases;
+    const fal_plan_spec *specs;
+    int n_specs;
+    const fal_claim *unbound;
+    int n_unbound;
+    const fal_claim *retired;
+    int n_retired;
+    const fal_extent *extents;
+    int n_extents;
+    const fal_contract *const *contracts;
+    int n_contracts;               /* those with a selected case, or an unbound or retired claim */
+    const fal_observation *oracle; /* beside the model; NULL when absent */
     const char *model, *oracle_path;
 } fal_plan;
 
@@ -56,14 +69,15 @@ typedef struct {
     const fal_contract_set *contracts;
     const fal_probes *probes;
     const fal_options *options;
-    const char *model;     /* path */
-    bool model_given;      /* its absence is then an error */
+    const char *model; /* path */
+    bool model_given;  /* its absence is then an error */
 } fal_plan_in;
 
 /* what    Expands contracts into cases and merges the observations that they need.
-   refuses a filter that matches nothing (with the nearest name) with FAL_ERR_NOTHING; a check that cannot be executed as
-           written (unknown judgement, op, tap; the reference against itself; two cases of one id), a model or oracle
-           that cannot be read: FAL_ERR_INPUT with file and line; --require of a backend that --backend leaves out: FAL_ERR_USAGE
+   refuses a filter that matches nothing (with the nearest name) with FAL_ERR_NOTHING; a check that cannot be
+           executed as written (unknown judgement, op, tap; the reference against itself; two cases of one id), a
+           model or oracle that cannot be read: FAL_ERR_INPUT with file and line; --require of a backend that
+           --backend leaves out: FAL_ERR_USAGE
    owns    *out: fal_plan_free */
 fal_status fal_plan_make(const fal_plan_in *in, fal_plan **out, fal_error *err);
 void fal_plan_free(fal_plan *plan);

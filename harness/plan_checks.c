@@ -40,25 +40,31 @@ fal_status fal_plan_check_check(const fal_contract *c, const fal_falsifier *f, c
     fal_status st = check_judge(c, f, check, err);
     if (st) return st;
     if (fal_plan_is_forward(check->observe) && check->n_prompts < 1)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s:%d: %s/%s: names no prompt", c->path, check->place.line, f->id, check->name);
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s:%d: %s/%s: names no prompt", c->path, check->place.line, f->id,
+                        check->name);
     if (check->sequence && check->against == FAL_AGAINST_ORACLE)
         return fal_fail(err, FAL_ERR_INPUT, "leave out sequence: the oracle answers one prompt at a time",
-                        "%s:%d: %s/%s: a sequence cannot be judged against the oracle", c->path, check->place.line, f->id, check->name);
+                        "%s:%d: %s/%s: a sequence cannot be judged against the oracle", c->path, check->place.line,
+                        f->id, check->name);
     for (int i = 0; i < check->n_taps; i++)
         if (!tap_exists(check->taps[i]))
-            return fal_fail(err, FAL_ERR_INPUT, "harness/ops.def lists the sites", "%s:%d: %s/%s: tap '%s' matches no site", c->path,
-                            check->place.line, f->id, check->name, check->taps[i]);
+            return fal_fail(err, FAL_ERR_INPUT, "harness/ops.def lists the sites",
+                            "%s:%d: %s/%s: tap '%s' matches no site", c->path, check->place.line, f->id, check->name,
+                            check->taps[i]);
     for (int i = 0; i < check->n_backends; i++) {
         if (!fal_backend_find(check->backends[i]))
-            return fal_fail(err, FAL_ERR_INPUT, NULL, "%s:%d: %s/%s: there is no backend '%s'", c->path, check->place.line, f->id,
-                            check->name, check->backends[i]);
+            return fal_fail(err, FAL_ERR_INPUT, NULL, "%s:%d: %s/%s: there is no backend '%s'", c->path,
+                            check->place.line, f->id, check->name, check->backends[i]);
         if (check->against == FAL_AGAINST_REFERENCE && strcmp(check->backends[i], "reference") == 0)
-            return fal_fail(err, FAL_ERR_INPUT, "such a case could never fail; judge the reference against the oracle or a closed form",
-                            "%s:%d: %s/%s: the reference is judged against itself", c->path, check->place.line, f->id, check->name);
+            return fal_fail(err, FAL_ERR_INPUT,
+                            "such a case could never fail; judge the reference against the oracle or a closed form",
+                            "%s:%d: %s/%s: the reference is judged against itself", c->path, check->place.line, f->id,
+                            check->name);
     }
     if (check->observe != FAL_OBSERVE_OP) return FAL_OK;
     for (int i = 0; i < fal_n_ops(); i++)
         if (check->op && strcmp(fal_op_name(i), check->op) == 0) return FAL_OK;
-    return fal_fail(err, FAL_ERR_INPUT, "harness/ops.def lists the operations", "%s:%d: %s/%s: there is no operation '%s'", c->path,
-                    check->place.line, f->id, check->name, check->op ? check->op : "");
+    return fal_fail(err, FAL_ERR_INPUT, "harness/ops.def lists the operations",
+                    "%s:%d: %s/%s: there is no operation '%s'", c->path, check->place.line, f->id, check->name,
+                    check->op ? check->op : "");
 }

@@ -1,4 +1,5 @@
-/* Contracts expanded into cases, in the order of contracts, falsifiers, checks, backends, variants, prompts and shapes. */
+/* Contracts expanded into cases, in the order of contracts, falsifiers, checks, backends, variants, prompts and
+   shapes. */
 #include "harness/fixture.h"
 #include "harness/plan_parts.h"
 #include "harness/text.h"
@@ -27,16 +28,27 @@ static fal_status add_case(const expansion *e, const fal_target *t, const char *
 {
     fal_plan_parts *p = e->p;
     fal_check *check = fal_arena_take(&p->arena, 1, sizeof *check);
-    if (!check || !fal_plan_grow((void **)&p->cases, p->n_cases, &p->cap_cases, sizeof *p->cases)) return no_memory(e->err);
+    if (!check || !fal_plan_grow((void **)&p->cases, p->n_cases, &p->cap_cases, sizeof *p->cases))
+        return no_memory(e->err);
     *check = *narrowed;
     fal_case *k = &p->cases[p->n_cases];
-    *k = (fal_case){ .contract = e->contract, .falsifier = e->falsifier, .check = check, .backend = t->probe->backend->name,
-                     .variant = variant, .device = t->device, .required = t->required, .got = -1, .want = -1, .again = -1,
-                     .oracle_prompt = -1, .not_probed = t->probe->state == FAL_PROBE_NOT_ASKED };
+    *k = (fal_case){ .contract = e->contract,
+                     .falsifier = e->falsifier,
+                     .check = check,
+                     .backend = t->probe->backend->name,
+                     .variant = variant,
+                     .device = t->device,
+                     .required = t->required,
+                     .got = -1,
+                     .want = -1,
+                     .again = -1,
+                     .oracle_prompt = -1,
+                     .not_probed = t->probe->state == FAL_PROBE_NOT_ASKED };
     k->uses_model = check->observe != FAL_OBSERVE_OP && !(check->observe == FAL_OBSERVE_REFUSAL && check->op);
     k->uses_oracle = check->against == FAL_AGAINST_ORACLE;
     k->what = fal_plan_text(p, "%s", what);
-    k->id = fal_plan_text(p, "%s/%s/%s%s%s/%s", e->falsifier->id, check->name, k->backend, *variant ? "__" : "", variant, what);
+    k->id = fal_plan_text(p, "%s/%s/%s%s%s/%s", e->falsifier->id, check->name, k->backend, *variant ? "__" : "",
+                          variant, what);
     if (!k->what || !k->id) return no_memory(e->err);
 
     for (int i = 0; i < n_tokens; i++) k->n_tokens += tokens[i].n_tokens;
@@ -70,8 +82,9 @@ static fal_status forward_cases(const expansion *e, const fal_target *t, const c
     if (c->sequence) {
         fal_text what = { 0 };
         for (int i = 0; i < c->n_prompts; i++) fal_text_addf(&what, "%s%s", i ? "+" : "", c->prompts[i]);
-        const fal_status st = what.failed ? no_memory(e->err)
-                                          : add_case(e, t, variant, &narrowed, e->tokens, c->n_prompts, fal_text_str(&what));
+        const fal_status st = what.failed
+                                  ? no_memory(e->err)
+                                  : add_case(e, t, variant, &narrowed, e->tokens, c->n_prompts, fal_text_str(&what));
         fal_text_free(&what);
         return st;
     }
@@ -90,8 +103,10 @@ static void shape_text(const fal_params *shape, fal_text *out)
 {
     for (int i = 0; i < shape->n_params; i++) {
         const fal_param *s = &shape->params[i];
-        if (s->text) fal_text_addf(out, "%s%s=%s", i ? "," : "", s->name, s->text);
-        else fal_text_addf(out, "%s%s=%.9g", i ? "," : "", s->name, s->number);
+        if (s->text)
+            fal_text_addf(out, "%s%s=%s", i ? "," : "", s->name, s->text);
+        else
+            fal_text_addf(out, "%s%s=%.9g", i ? "," : "", s->name, s->number);
     }
 }
 
@@ -126,10 +141,12 @@ static fal_status check_inputs(const expansion *e, const fal_check *c)
     const fal_status st = fal_fixture_make(c->op, &c->shapes[0], c->fills[0], c->seeds[0], &c->with, &none, &f, &why);
     fal_fixture_free(f);
     f = NULL;
-    if (st == FAL_OK && c->then.n_params) fal_fixture_make(c->op, &c->shapes[0], c->fills[0], c->seeds[0], &c->with, &c->then, &f, &why);
+    if (st == FAL_OK && c->then.n_params)
+        fal_fixture_make(c->op, &c->shapes[0], c->fills[0], c->seeds[0], &c->with, &c->then, &f, &why);
     fal_fixture_free(f);
     if (why.code == FAL_OK) return FAL_OK;
-    return fal_fail(e->err, why.code, why.hint, "%s:%d: %s/%s: %s", e->contract->path, c->place.line, e->falsifier->id, c->name, why.message);
+    return fal_fail(e->err, why.code, why.hint, "%s:%d: %s/%s: %s", e->contract->path, c->place.line, e->falsifier->id,
+                    c->name, why.message);
 }
 
 static fal_status op_cases(const expansion *e, const fal_target *t, const char *variant)
@@ -151,7 +168,8 @@ static fal_status op_cases(const expansion *e, const fal_target *t, const char *
             narrowed.fills = &fills[i];
             narrowed.n_fills = 1;
             st = check_inputs(e, &narrowed);
-            if (!st) st = what.failed ? no_memory(e->err) : add_case(e, t, variant, &narrowed, NULL, 0, fal_text_str(&what));
+            if (!st)
+                st = what.failed ? no_memory(e->err) : add_case(e, t, variant, &narrowed, NULL, 0, fal_text_str(&what));
             fal_text_free(&what);
         }
     return st;
@@ -189,16 +207,17 @@ static fal_status expand_check(const expansion *e)
         const fal_target *t = &p->targets[i];
         if (!check_wants(e->check, t->probe->backend->name)) continue;
         for (int v = 0; v < (t->both_variants ? 2 : 1); v++) {
-            const fal_status st = fal_plan_is_forward(e->check->observe)              ? forward_cases(e, t, variants[v])
-                                  : e->check->observe == FAL_OBSERVE_OP ? op_cases(e, t, variants[v])
-                                                                        : other_cases(e, t, variants[v]);
+            const fal_status st = fal_plan_is_forward(e->check->observe) ? forward_cases(e, t, variants[v])
+                                  : e->check->observe == FAL_OBSERVE_OP  ? op_cases(e, t, variants[v])
+                                                                         : other_cases(e, t, variants[v]);
             if (st) return st;
         }
     }
     return FAL_OK;
 }
 
-fal_status fal_plan_find_prompts(fal_plan_parts *p, const fal_contract *c, const fal_check *check, fal_tokens **out, int *shortest, fal_error *err)
+fal_status fal_plan_find_prompts(fal_plan_parts *p, const fal_contract *c, const fal_check *check, fal_tokens **out,
+                                 int *shortest, fal_error *err)
 {
     fal_tokens *tokens = fal_arena_take(&p->arena, (size_t)check->n_prompts, sizeof *tokens);
     if (!tokens) return no_memory(err);
@@ -219,7 +238,8 @@ static fal_status add_extents(fal_plan_parts *p, const fal_falsifier *f, int fir
         fal_extent x = { f, p->targets[t].probe->backend->name, 0 };
         for (int i = first; i < p->n_cases; i++) x.n_cases += p->cases[i].backend == x.backend;
         if (x.n_cases == 0) continue;
-        if (!fal_plan_grow((void **)&p->extents, p->n_extents, &p->cap_extents, sizeof *p->extents)) return no_memory(err);
+        if (!fal_plan_grow((void **)&p->extents, p->n_extents, &p->cap_extents, sizeof *p->extents))
+            return no_memory(err);
         p->extents[p->n_extents++] = x;
     }
     return FAL_OK;
@@ -234,7 +254,8 @@ fal_status fal_plan_expand(fal_plan_parts *p, fal_error *err)
             const fal_falsifier *f = &c->falsifiers[j];
             const int first = p->n_cases;
             if (f->n_checks == 0 || f->retired) {
-                if (!fal_plan_grow((void **)&p->claims, p->n_claims, &p->cap_claims, sizeof *p->claims)) return no_memory(err);
+                if (!fal_plan_grow((void **)&p->claims, p->n_claims, &p->cap_claims, sizeof *p->claims))
+                    return no_memory(err);
                 p->claims[p->n_claims++] = (fal_claim){ c, f };
                 continue;
             }
@@ -242,7 +263,8 @@ fal_status fal_plan_expand(fal_plan_parts *p, fal_error *err)
                 expansion e = { .p = p, .contract = c, .falsifier = f, .check = &f->checks[k], .err = err };
                 fal_tokens *tokens = NULL;
                 fal_status st = fal_plan_check_check(c, f, e.check, err);
-                if (!st && fal_plan_is_forward(e.check->observe)) st = fal_plan_find_prompts(p, c, e.check, &tokens, &e.shortest, err);
+                if (!st && fal_plan_is_forward(e.check->observe))
+                    st = fal_plan_find_prompts(p, c, e.check, &tokens, &e.shortest, err);
                 e.tokens = tokens;
                 if (!st) st = expand_check(&e);
                 if (st) return st;

@@ -10,7 +10,7 @@ typedef struct {
     const fal_prompt *prompt;
     const int32_t *tokens;
     int n_tokens;
-    int oracle_prompt;    /* prompt of the oracle with these tokens, or -1 */
+    int oracle_prompt; /* prompt of the oracle with these tokens, or -1 */
     const char *missing, *hint;
 } fal_tokens;
 
@@ -29,13 +29,18 @@ typedef struct {
     fal_plan plan; /* first: fal_plan_free finds the whole by it */
     fal_arena arena;
     const fal_plan_in *in;
-    fal_case *cases; int n_cases, cap_cases;
-    fal_plan_spec *specs; int n_specs, cap_specs;
-    fal_claim *claims; int n_claims, cap_claims; /* unbound first, then retired, once done */
-    fal_extent *extents; int n_extents, cap_extents;
-    fal_target targets[FAL_MAX_BACKENDS]; int n_targets;
+    fal_case *cases;
+    int n_cases, cap_cases;
+    fal_plan_spec *specs;
+    int n_specs, cap_specs;
+    fal_claim *claims;
+    int n_claims, cap_claims; /* unbound first, then retired, once done */
+    fal_extent *extents;
+    int n_extents, cap_extents;
+    fal_target targets[FAL_MAX_BACKENDS];
+    int n_targets;
     fal_observation *oracle;
-    const char *model_missing;     /* why there is no model, or NULL */
+    const char *model_missing; /* why there is no model, or NULL */
 } fal_plan_parts;
 
 /* plan_select.c */
@@ -47,10 +52,11 @@ bool fal_plan_takes_claim(const fal_plan_parts *p, const fal_contract *c, const 
 bool fal_plan_takes_case(const fal_plan_parts *p, const fal_case *k);
 
 /* plan_prompts.c */
-/* what    Opens the oracle beside the model, when there is one. */
+/* what    Makes sure that the model can be opened, and opens the oracle beside it; either may be absent. */
 fal_status fal_plan_open_oracle(fal_plan_parts *p, fal_error *err);
 /* what    Finds the prompt of that name in the contract and its tokens. */
-fal_status fal_plan_find_tokens(fal_plan_parts *p, const fal_contract *c, const fal_check *check, const char *name, fal_tokens *out, fal_error *err);
+fal_status fal_plan_find_tokens(fal_plan_parts *p, const fal_contract *c, const fal_check *check, const char *name,
+                                fal_tokens *out, fal_error *err);
 
 /* plan_specs.c */
 /* what    Adds the observations that a case needs, or shares those that are there. */
@@ -64,7 +70,8 @@ fal_status fal_plan_check_check(const fal_contract *c, const fal_falsifier *f, c
 /* what    Makes all cases of all contracts, selected or not, with the claims that have none. Needs the targets. */
 fal_status fal_plan_expand(fal_plan_parts *p, fal_error *err);
 /* what    The tokens of all prompts of a check, in the arena, and which prompt has the fewest. */
-fal_status fal_plan_find_prompts(fal_plan_parts *p, const fal_contract *c, const fal_check *check, fal_tokens **out, int *shortest, fal_error *err);
+fal_status fal_plan_find_prompts(fal_plan_parts *p, const fal_contract *c, const fal_check *check, fal_tokens **out,
+                                 int *shortest, fal_error *err);
 
 /* plan.c */
 /* what    Kinds whose requests are prompts. */

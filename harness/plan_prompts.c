@@ -26,8 +26,12 @@ fal_status fal_plan_open_oracle(fal_plan_parts *p, fal_error *err)
         return p->model_missing ? FAL_OK : fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for the plan");
     }
     if (!S_ISREG(s.st_mode)) return fal_fail(err, FAL_ERR_INPUT, "check --model", "%s: not a file", p->in->model);
-    if (stat(p->plan.oracle_path, &s) != 0) return FAL_OK;
-    const fal_status st = fal_observation_open(p->plan.oracle_path, &p->oracle, err);
+    /* only its header is read here; a model that nobody could run is said now, not after an hour */
+    fal_model *model = NULL;
+    fal_status st = fal_model_open(p->in->model, &model, err);
+    fal_model_close(model);
+    if (st || stat(p->plan.oracle_path, &s) != 0) return st;
+    st = fal_observation_open(p->plan.oracle_path, &p->oracle, err);
     p->plan.oracle = p->oracle;
     return st;
 }
@@ -60,15 +64,18 @@ static int prompt_number(const char *s)
     return j;
 }
 
-fal_status fal_plan_find_tokens(fal_plan_parts *p, const fal_contract *c, const fal_check *check, const char *name, fal_tokens *out, fal_error *err)
+fal_status fal_plan_find_tokens(fal_plan_parts *p, const fal_contract *c, const fal_check *check, const char *name,
+                                fal_tokens *out, fal_error *err)
 {
     const fal_prompt *prompt = NULL;
     for (int i = 0; i < c->n_prompts && !prompt; i++)
         if (strcmp(c->prompts[i].name, name) == 0) prompt = &c->prompts[i];
     if (!prompt)
-        return fal_fail(err, FAL_ERR_INPUT, "add it to prompts:", "%s:%d: check '%s' names prompt '%s', which the contract does not have",
+        return fal_fail(err, FAL_ERR_INPUT,
+                        "add it to prompts:", "%s:%d: check '%s' names prompt '%s', which the contract does not have",
                         c->path, check->place.line, check->name, name);
-    *out = (fal_tokens){ .prompt = prompt, .tokens = prompt->tokens, .n_tokens = prompt->n_tokens, .oracle_prompt = -1 };
+    *out =
+        (fal_tokens){ .prompt = prompt, .tokens = prompt->tokens, .n_tokens = prompt->n_tokens, .oracle_prompt = -1 };
     if (!prompt->from_oracle) {
         if (p->oracle) out->oracle_prompt = oracle_prompt_with(p->oracle, out->tokens, out->n_tokens);
         return FAL_OK;

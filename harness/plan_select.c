@@ -73,7 +73,10 @@ bool fal_plan_takes_case(const fal_plan_parts *p, const fal_case *k)
 /* ---- what matches nothing ---------------------------------------------------------------------------------------- */
 
 /* Copies of names for suggestions. */
-typedef struct { char **items; size_t n, cap; } candidates;
+typedef struct {
+    char **items;
+    size_t n, cap;
+} candidates;
 
 static void candidate(candidates *c, const char *name)
 {
@@ -117,8 +120,10 @@ static fal_status nothing(const char *what, const char *name, candidates *c, con
 {
     const char *near = fal_nearest(name, (const char *const *)c->items, c->n);
     char list[512] = "";
-    if (near) snprintf(list, sizeof list, "; did you mean '%s'?", near);
-    else list_alike(name, c, list, sizeof list);
+    if (near)
+        snprintf(list, sizeof list, "; did you mean '%s'?", near);
+    else
+        list_alike(name, c, list, sizeof list);
     const fal_status st = fal_fail(err, FAL_ERR_NOTHING, hint, "%s '%s' matches nothing%s", what, name, list);
     candidates_free(c);
     return st;
@@ -130,7 +135,8 @@ static fal_status check_globs(const fal_plan_parts *p, fal_error *err)
     for (int g = 0; g < o->globs.n; g++) {
         bool hit = false;
         for (int i = 0; i < p->n_cases && !hit; i++) hit = glob_takes_case(o->globs.items[g], &p->cases[i]);
-        for (int i = 0; i < p->n_claims && !hit; i++) hit = fal_glob_match(o->globs.items[g], p->claims[i].falsifier->id);
+        for (int i = 0; i < p->n_claims && !hit; i++)
+            hit = fal_glob_match(o->globs.items[g], p->claims[i].falsifier->id);
         if (hit) continue;
         /* names of the same depth as what was asked for: falsifier, falsifier/check, or case */
         candidates c = { 0 };
@@ -157,7 +163,9 @@ static fal_status check_contracts(const fal_plan_parts *p, fal_error *err)
             hit |= fal_glob_match(o->contracts.items[g], set->contracts[i]->stem);
             candidate(&c, set->contracts[i]->stem);
         }
-        if (!hit) return nothing("--contract", o->contracts.items[g], &c, "a contract's name is its file name without .yaml", err);
+        if (!hit)
+            return nothing("--contract", o->contracts.items[g], &c, "a contract's name is its file name without .yaml",
+                           err);
         candidates_free(&c);
     }
     for (int g = 0; g < o->stages.n; g++) {
@@ -201,7 +209,8 @@ static fal_status check_device(const fal_plan_parts *p, fal_error *err)
     bool asked = false, hit = false;
     for (int i = 0; i < p->n_targets; i++) {
         const fal_target *t = &p->targets[i];
-        if (!t->selected || strcmp(t->probe->backend->name, "reference") == 0 || t->probe->state != FAL_PROBE_FOUND) continue;
+        if (!t->selected || strcmp(t->probe->backend->name, "reference") == 0 || t->probe->state != FAL_PROBE_FOUND)
+            continue;
         asked = true;
         hit |= t->device != NULL;
         for (int d = 0; d < t->probe->n; d++) candidate(&c, t->probe->devices[d].slug);

@@ -1,4 +1,5 @@
-/* Which observations the cases need, each made once: equal requests on one backend are merged, and their taps united. */
+/* Which observations the cases need, each made once: equal requests on one backend are merged, and their taps
+   united. */
 #include "harness/fixture.h"
 #include "harness/plan_parts.h"
 #include "harness/text.h"
@@ -26,7 +27,9 @@ static bool same_requests(const fal_spec *a, const fal_spec *b)
     if (a->n_requests != b->n_requests) return false;
     for (int r = 0; r < a->n_requests; r++) {
         if (a->n_tokens[r] != b->n_tokens[r]) return false;
-        if (a->tokens[r] != b->tokens[r] && memcmp(a->tokens[r], b->tokens[r], (size_t)a->n_tokens[r] * sizeof(int32_t)) != 0) return false;
+        if (a->tokens[r] != b->tokens[r] &&
+            memcmp(a->tokens[r], b->tokens[r], (size_t)a->n_tokens[r] * sizeof(int32_t)) != 0)
+            return false;
     }
     return true;
 }
@@ -35,13 +38,20 @@ static bool same_requests(const fal_spec *a, const fal_spec *b)
 static uint64_t key_of(const fal_plan_spec *s)
 {
     uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    const int numbers[] = { (int)s->spec.kind, s->attempt, s->inputs, s->pin, s->spec.decode, s->spec.n_requests,
-                            s->spec.n_requests ? s->spec.n_tokens[0] : 0, s->spec.n_seeds, s->spec.shape.n_params };
+    const int numbers[] = { (int)s->spec.kind,
+                            s->attempt,
+                            s->inputs,
+                            s->pin,
+                            s->spec.decode,
+                            s->spec.n_requests,
+                            s->spec.n_requests ? s->spec.n_tokens[0] : 0,
+                            s->spec.n_seeds,
+                            s->spec.shape.n_params };
     const unsigned char *bytes = (const unsigned char *)numbers;
     for (size_t i = 0; i < sizeof numbers; i++) h = (h ^ bytes[i]) * 0x100000001b3u;
     const char *const texts[] = { s->spec.backend, s->spec.variant, s->spec.op, s->spec.fill, s->spec.spoil };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        for (const char *c = texts[i] ? texts[i] : "-"; ; c++) {
+        for (const char *c = texts[i] ? texts[i] : "-";; c++) {
             h = (h ^ (unsigned char)*c) * 0x100000001b3u;
             if (!*c) break;
         }
@@ -57,14 +67,19 @@ static uint64_t key_of(const fal_plan_spec *s)
 static bool can_share(const fal_plan_spec *x, const fal_plan_spec *y)
 {
     const fal_spec *a = &x->spec, *b = &y->spec;
-    if (x->key != y->key || a->kind != b->kind || x->attempt != y->attempt || x->inputs != y->inputs || x->pin != y->pin) return false;
-    if (!same_text(a->backend, b->backend) || !same_text(a->variant, b->variant) || !same_text(a->device, b->device)) return false;
+    if (x->key != y->key || a->kind != b->kind || x->attempt != y->attempt || x->inputs != y->inputs ||
+        x->pin != y->pin)
+        return false;
+    if (!same_text(a->backend, b->backend) || !same_text(a->variant, b->variant) || !same_text(a->device, b->device))
+        return false;
     if (!same_text(a->model, b->model) || a->decode != b->decode || !same_requests(a, b)) return false;
     /* a continuation does not change the prompt's tensors, but two lengths of it would confuse the judgement of one */
     if (a->n_greedy != b->n_greedy && a->n_greedy != 0 && b->n_greedy != 0) return false;
     if (!same_text(a->op, b->op) || !same_text(a->fill, b->fill) || !same_text(a->spoil, b->spoil)) return false;
-    if (!same_params(&a->shape, &b->shape) || !same_params(&a->with, &b->with) || !same_params(&a->then, &b->then)) return false;
-    return a->n_seeds == b->n_seeds && (a->n_seeds == 0 || memcmp(a->seeds, b->seeds, (size_t)a->n_seeds * sizeof *a->seeds) == 0);
+    if (!same_params(&a->shape, &b->shape) || !same_params(&a->with, &b->with) || !same_params(&a->then, &b->then))
+        return false;
+    return a->n_seeds == b->n_seeds &&
+           (a->n_seeds == 0 || memcmp(a->seeds, b->seeds, (size_t)a->n_seeds * sizeof *a->seeds) == 0);
 }
 
 static bool add_taps(fal_plan_parts *p, fal_spec *to, const char *const *taps, int n_taps)
@@ -93,8 +108,8 @@ static bool add_taps(fal_plan_parts *p, fal_spec *to, const char *const *taps, i
 static const char *label(fal_plan_parts *p, const fal_spec *s, const char *what)
 {
     fal_text t = { 0 };
-    fal_text_addf(&t, "%s%s%s-%s-%s%s%s", s->backend, s->variant[0] ? "__" : "", s->variant, fal_observe_kind_name(s->kind),
-                  s->op ? s->op : "", s->op ? "-" : "", what);
+    fal_text_addf(&t, "%s%s%s-%s-%s%s%s", s->backend, s->variant[0] ? "__" : "", s->variant,
+                  fal_observe_kind_name(s->kind), s->op ? s->op : "", s->op ? "-" : "", what);
     const char *name = t.failed ? NULL : fal_plan_text(p, "%.100s", fal_text_str(&t));
     fal_text_free(&t);
     for (char *c = (char *)(uintptr_t)name; c && *c; c++)
@@ -141,7 +156,8 @@ static fal_status add_forward(fal_plan_parts *p, fal_case *k, const fal_tokens *
     const fal_check *c = k->check;
     const char *taps[64], *all[] = { "all" }, *ids[] = { "blk.*.expert_ids" };
     if (c->n_taps > 62)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s:%d: %s: %d taps, at most 62", k->contract->path, c->place.line, k->id, c->n_taps);
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s:%d: %s: %d taps, at most 62", k->contract->path, c->place.line,
+                        k->id, c->n_taps);
     const int n_taps = taps_of(c, taps, 64);
     const int32_t **lists = fal_arena_take(&p->arena, (size_t)n_tokens, sizeof *lists);
     int *lengths = fal_arena_take(&p->arena, (size_t)n_tokens, sizeof *lengths);
@@ -151,15 +167,23 @@ static fal_status add_forward(fal_plan_parts *p, fal_case *k, const fal_tokens *
         lengths[i] = tokens[i].n_tokens;
     }
 
-    fal_plan_spec gold = { .inputs = -1, .pin = -1,
-                                 .spec = { .kind = FAL_OBSERVE_FORWARD, .backend = "reference", .variant = "", .device = "",
-                                           .model = p->in->model, .tokens = lists, .n_tokens = lengths, .n_requests = n_tokens } };
+    fal_plan_spec gold = { .inputs = -1,
+                           .pin = -1,
+                           .spec = { .kind = FAL_OBSERVE_FORWARD,
+                                     .backend = "reference",
+                                     .variant = "",
+                                     .device = "",
+                                     .model = p->in->model,
+                                     .tokens = lists,
+                                     .n_tokens = lengths,
+                                     .n_requests = n_tokens } };
     /* The reference comes first: teacher and pinned runs read its file. */
     fal_plan_spec got = gold;
     got.spec.kind = c->observe;
     if (c->observe == FAL_OBSERVE_TEACHER) got.inputs = add(p, &gold, all, 1, k->what);
     if (c->observe == FAL_OBSERVE_PINNED) got.pin = add(p, &gold, ids, 1, k->what);
-    bool ok = (c->observe != FAL_OBSERVE_TEACHER || got.inputs >= 0) && (c->observe != FAL_OBSERVE_PINNED || got.pin >= 0);
+    bool ok =
+        (c->observe != FAL_OBSERVE_TEACHER || got.inputs >= 0) && (c->observe != FAL_OBSERVE_PINNED || got.pin >= 0);
     if (ok && c->against == FAL_AGAINST_REFERENCE) {
         fal_plan_spec want = gold;
         want.spec.n_greedy = c->n_greedy;
@@ -205,11 +229,18 @@ static fal_params inputs_of(fal_plan_parts *p, const fal_params *with)
 static fal_status add_other(fal_plan_parts *p, fal_case *k, fal_error *err)
 {
     const fal_check *c = k->check;
-    fal_plan_spec got = { .inputs = -1, .pin = -1,
-                          .spec = { .kind = c->observe, .backend = k->backend, .variant = k->variant, .device = "", .op = c->op,
-                                    .model = k->uses_model ? p->in->model : NULL, 
-                                    .with = inputs_of(p, &c->with), .then = c->then,
-                                    .seeds = c->seeds, .n_seeds = c->n_seeds } };
+    fal_plan_spec got = { .inputs = -1,
+                          .pin = -1,
+                          .spec = { .kind = c->observe,
+                                    .backend = k->backend,
+                                    .variant = k->variant,
+                                    .device = "",
+                                    .op = c->op,
+                                    .model = k->uses_model ? p->in->model : NULL,
+                                    .with = inputs_of(p, &c->with),
+                                    .then = c->then,
+                                    .seeds = c->seeds,
+                                    .n_seeds = c->n_seeds } };
     if (c->n_shapes) got.spec.shape = c->shapes[0];
     if (c->n_fills) got.spec.fill = c->fills[0];
     if (c->n_spoil) got.spec.spoil = c->spoil[0];

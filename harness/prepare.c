@@ -17,12 +17,14 @@ static fal_status load_contracts(fal_prepared *p, const fal_cmd_env *env, fal_er
     const char *const paths[] = { p->paths.contracts };
     const fal_status st = fal_contract_set_load(paths, 1, &p->contracts, &diag, err);
     /* warnings are validate's business; here they would only hide the plan */
-    if (diag.n && (st || p->options.verbose)) fal_diagnoses_print(&diag, fal_wants_colour(&p->options, env, env->err_is_terminal), env->err);
+    if (diag.n && (st || p->options.verbose))
+        fal_diagnoses_print(&diag, fal_wants_colour(&p->options, env, env->err_is_terminal), env->err);
     fal_diagnoses_free(&diag);
     return st;
 }
 
-fal_status fal_prepare(int argc, char **argv, fal_options_for which, const fal_cmd_env *env, fal_prepared *out, fal_error *err)
+fal_status fal_prepare(int argc, char **argv, fal_options_for which, const fal_cmd_env *env, fal_prepared *out,
+                       fal_error *err)
 {
     fal_prepared p = { 0 };
     fal_status st = fal_options_parse(argc, argv, which, &p.options, err);
@@ -41,7 +43,11 @@ fal_status fal_prepare(int argc, char **argv, fal_options_for which, const fal_c
     }
     if (!p.options.no_probe) fal_probes_ask(p.probes, &p.options.backends, env->program, PROBE_SECONDS, env->stop);
     if (env->stop && *env->stop) st = fal_fail(err, FAL_ERR_INTERRUPTED, NULL, "interrupted");
-    const fal_plan_in in = { .contracts = p.contracts, .probes = p.probes, .options = &out->options, .model = p.paths.model, .model_given = p.paths.model_given };
+    const fal_plan_in in = { .contracts = p.contracts,
+                             .probes = p.probes,
+                             .options = &out->options,
+                             .model = p.paths.model,
+                             .model_given = p.paths.model_given };
     /* the plan keeps pointers to options and probes, so these must be in their final place first */
     *out = p;
     if (!st) st = fal_plan_make(&in, &out->plan, err);

@@ -13,10 +13,11 @@ typedef struct {
     fal_plan *plan;
 } fal_prepared;
 
-/* what    Options, folders, contracts, devices, plan. With --help (out->options.help) only the options are set. Diagnoses
-           of contracts go to env->err; with an error in any of them nothing is planned.
+/* what    Options, folders, contracts, devices, plan. With --help (out->options.help) only the options are set.
+           Diagnoses of contracts go to env->err; with an error in any of them nothing is planned.
    owns    *out: fal_prepared_free */
-fal_status fal_prepare(int argc, char **argv, fal_options_for which, const fal_cmd_env *env, fal_prepared *out, fal_error *err);
+fal_status fal_prepare(int argc, char **argv, fal_options_for which, const fal_cmd_env *env, fal_prepared *out,
+                       fal_error *err);
 void fal_prepared_free(fal_prepared *p);
 
 /* what    Whether to colour a stream. */

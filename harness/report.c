@@ -7,19 +7,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_FAILURES = 40, ID_COLUMN = 34, BACKEND_COLUMN = 12, CASES_COLUMN = 8, WORST_COLUMN = 44, LIMIT_COLUMN = 12 };
+enum {
+    MOST_FAILURES = 40,
+    ID_COLUMN = 34,
+    BACKEND_COLUMN = 12,
+    CASES_COLUMN = 8,
+    WORST_COLUMN = 44,
+    LIMIT_COLUMN = 12
+};
 
 /* One line of the table: a falsifier on a backend and variant. */
 typedef struct {
     fal_counts counts;
-    const fal_verdict *worst;   /* the smallest margin */
+    const fal_verdict *worst; /* the smallest margin */
     const fal_check *worst_check;
     fal_verdict_kind verdict;
     bool marginal;
 } row;
 
-static const fal_verdict_kind severity[] = { FAL_FALSIFIED, FAL_CRASHED, FAL_TIMED_OUT, FAL_ERROR, FAL_FLAKY, FAL_MISTRUSTED,
-                                             FAL_NOT_RUN,   FAL_BLOCKED, FAL_WAIVED,    FAL_SURVIVED };
+static const fal_verdict_kind severity[] = { FAL_FALSIFIED,  FAL_CRASHED, FAL_TIMED_OUT, FAL_ERROR,  FAL_FLAKY,
+                                             FAL_MISTRUSTED, FAL_NOT_RUN, FAL_BLOCKED,   FAL_WAIVED, FAL_SURVIVED };
 
 static row make_row(const fal_run *run, int first, int last, const char *backend, const char *variant)
 {
@@ -40,7 +47,8 @@ static row make_row(const fal_run *run, int first, int last, const char *backend
     return r;
 }
 
-static void print_row(const fal_falsifier *f, const char *backend, const char *variant, const row *r, bool colour, FILE *out)
+static void print_row(const fal_falsifier *f, const char *backend, const char *variant, const row *r, bool colour,
+                      FILE *out)
 {
     static const char *const signs[] = { [FAL_LIMIT_MAX] = "<=", [FAL_LIMIT_MIN] = ">=", [FAL_LIMIT_EQUAL] = "=" };
     char text[96];
@@ -56,13 +64,15 @@ static void print_row(const fal_falsifier *f, const char *backend, const char *v
         snprintf(text, sizeof text, "%s %.6g", signs[r->worst_check->limit.kind], r->worst_check->limit.value);
         fprintf(out, "%-*s ", LIMIT_COLUMN, text);
         /* a limit of exactly 0 leaves no margin to speak of */
-        if (isfinite(r->worst->margin) && (r->worst->margin < 0 || r->worst->margin > 0)) fprintf(out, "%8.3g ", r->worst->margin);
-        else fprintf(out, "%8s ", "-");
+        if (isfinite(r->worst->margin) && (r->worst->margin < 0 || r->worst->margin > 0))
+            fprintf(out, "%8.3g ", r->worst->margin);
+        else
+            fprintf(out, "%8s ", "-");
     } else {
         fprintf(out, "%-*s %-*s %8s ", WORST_COLUMN, "-", LIMIT_COLUMN, "-", "-");
     }
-    fprintf(out, "%s%s%s%s\n", fal_report_colour(colour, r->verdict), fal_verdict_name(r->verdict), r->marginal ? " (marginal)" : "",
-            fal_report_plain(colour));
+    fprintf(out, "%s%s%s%s\n", fal_report_colour(colour, r->verdict), fal_verdict_name(r->verdict),
+            r->marginal ? " (marginal)" : "", fal_report_plain(colour));
 }
 
 /* The rows of one falsifier, whose cases are plan->cases[first..last). Rows that are blocked as a whole are left to the
@@ -93,8 +103,8 @@ static void print_contracts(const fal_run *run, bool colour, FILE *f)
         fprintf(f, "%s\n", fal_report_plain(colour));
         const fal_counts counts = fal_run_counts(run, c, NULL);
         if (counts.by[FAL_BLOCKED] < counts.planned)
-            fprintf(f, "  %-*s %-*s %-*s %-*s %-*s %8s %s\n", ID_COLUMN, "falsifier", BACKEND_COLUMN, "backend", CASES_COLUMN, "survived",
-                    WORST_COLUMN, "worst value", LIMIT_COLUMN, "limit", "margin", "verdict");
+            fprintf(f, "  %-*s %-*s %-*s %-*s %-*s %8s %s\n", ID_COLUMN, "falsifier", BACKEND_COLUMN, "backend",
+                    CASES_COLUMN, "survived", WORST_COLUMN, "worst value", LIMIT_COLUMN, "limit", "margin", "verdict");
         while (first < plan->n_cases && plan->cases[first].contract == c) {
             int last = first;
             while (last < plan->n_cases && plan->cases[last].falsifier == plan->cases[first].falsifier) last++;
@@ -120,14 +130,18 @@ static void print_reasons(const fal_run *run, fal_verdict_kind kind, bool colour
         bool required = false;
         for (int k = i; k < plan->n_cases; k++) {
             const fal_verdict *w = &run->results[k].verdict;
-            if (w->kind != kind || plan->cases[k].backend != plan->cases[i].backend || strcmp(w->reason, v->reason) != 0) continue;
+            if (w->kind != kind || plan->cases[k].backend != plan->cases[i].backend ||
+                strcmp(w->reason, v->reason) != 0)
+                continue;
             told[k] = true;
             required |= plan->cases[k].required;
             n++;
         }
-        if (!heading) fprintf(f, "\n%s%s%s\n", fal_report_bold(colour), fal_verdict_name(kind), fal_report_plain(colour));
+        if (!heading)
+            fprintf(f, "\n%s%s%s\n", fal_report_bold(colour), fal_verdict_name(kind), fal_report_plain(colour));
         heading = true;
-        fprintf(f, "  %d case%s on %s%s: ", n, n == 1 ? "" : "s", plan->cases[i].backend, required ? " (required)" : "");
+        fprintf(f, "  %d case%s on %s%s: ", n, n == 1 ? "" : "s", plan->cases[i].backend,
+                required ? " (required)" : "");
         fal_report_put(f, v->reason);
         if (v->detail[0]) {
             fputs("; ", f);
@@ -176,7 +190,8 @@ static void put_place(FILE *f, const char *place, double got, double want)
 static void print_failure(const fal_case *k, const fal_result *r, const fal_report_options *o, FILE *f)
 {
     const fal_verdict *v = &r->verdict;
-    fprintf(f, "  %s%s%s ", fal_report_colour(o->colour, v->kind), fal_verdict_name(v->kind), fal_report_plain(o->colour));
+    fprintf(f, "  %s%s%s ", fal_report_colour(o->colour, v->kind), fal_verdict_name(v->kind),
+            fal_report_plain(o->colour));
     fal_report_put(f, k->id);
     fputc('\n', f);
     put_lines(f, "reason", v->reason, 4, false);
@@ -210,7 +225,8 @@ static void print_failures(const fal_run *run, const fal_report_options *o, FILE
     for (int i = 0; i < run->plan->n_cases; i++) {
         const fal_case *k = &run->plan->cases[i];
         if (!is_failure(run->results[i].verdict.kind) || shown++ >= most) continue;
-        if (!before || before->falsifier != k->falsifier || strcmp(before->check->name, k->check->name) != 0) print_claim(k, o, f);
+        if (!before || before->falsifier != k->falsifier || strcmp(before->check->name, k->check->name) != 0)
+            print_claim(k, o, f);
         print_failure(k, &run->results[i], o, f);
         before = k;
     }
@@ -227,7 +243,8 @@ void fal_report_run(const fal_run *run, const fal_report_options *o, FILE *f)
     fal_report_devices(o->probes, plan, o->colour, f);
     fputs("model      ", f);
     fal_report_put(f, plan->model);
-    fprintf(f, "%s%.16s\nseeds      the contracts' own", run->model_sha256[0] ? ", sha256 " : ", not needed", run->model_sha256);
+    fprintf(f, "%s%.16s\nseeds      the contracts' own", run->model_sha256[0] ? ", sha256 " : ", not needed",
+            run->model_sha256);
     if (o->options->has_seed) fprintf(f, ", and %llu", (unsigned long long)o->options->seed);
     fputc('\n', f);
 
@@ -253,6 +270,6 @@ void fal_report_run(const fal_run *run, const fal_report_options *o, FILE *f)
         fputc('\n', f);
     }
     fprintf(f, "time       %.1f s, %d observations\n", run->seconds, plan->n_specs);
-    fprintf(f, "%d passed, %d failed, %d skipped\n", fal_counts_passed(&run->tally.all), fal_counts_failed(&run->tally.all),
-            fal_counts_skipped(&run->tally.all));
+    fprintf(f, "%d passed, %d failed, %d skipped\n", fal_counts_passed(&run->tally.all),
+            fal_counts_failed(&run->tally.all), fal_counts_skipped(&run->tally.all));
 }

@@ -7,17 +7,18 @@
 typedef struct {
     const fal_options *options;
     const fal_probes *probes;
-    const char *invoked;      /* as the program was called, for reproduction lines */
+    const char *invoked; /* as the program was called, for reproduction lines */
     const char *revision;
     bool colour;
     int exit_status;
-    const char *reason;       /* why it is not 0; may be empty */
-    const char *evidence;     /* path of the run's summary, or NULL */
+    const char *reason;   /* why it is not 0; may be empty */
+    const char *evidence; /* path of the run's summary, or NULL */
     int n_evidence;
 } fal_report_options;
 
-/* what    The run: devices, a table per contract, what was blocked and why, unbound claims, failures with how to reproduce
-           each, denominators, and "N passed, N failed, N skipped" as the last line. Untrusted text is escaped. */
+/* what    The run: devices, a table per contract, what was blocked and why, unbound claims, failures with how to
+           reproduce each, denominators, and "N passed, N failed, N skipped" as the last line. Untrusted text is
+           escaped. */
 void fal_report_run(const fal_run *run, const fal_report_options *o, FILE *f);
 json_t *fal_report_run_json(const fal_run *run, const fal_report_options *o);
 
@@ -29,7 +30,7 @@ json_t *fal_report_plan_json(const fal_plan *plan, const fal_report_options *o);
 /* what    The command line that runs this case alone, quoted for a shell, without a newline. */
 void fal_report_reproduction(const fal_case *k, const fal_report_options *o, FILE *f);
 
-/* ---- shared by the report files ----------------------------------------------------------------------------------- */
+/* ---- shared by the report files ----------------------------------------------------------------------------- */
 
 /* what    Untrusted text, escaped; NULL prints nothing. */
 void fal_report_put(FILE *f, const char *s);

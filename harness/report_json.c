@@ -8,9 +8,10 @@ static json_t *case_json(const fal_run *run, const fal_case *k, const fal_result
 {
     const fal_verdict *v = &r->verdict;
     json_t *at = fal_json_text(k->contract->path);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o}", "id", k->id, "contract", k->contract->stem, "falsifier",
-                          k->falsifier->id, "check", k->check->name, "backend", k->backend, "variant", k->variant, "required",
-                          (int)k->required, "verdict", fal_verdict_name(v->kind), "reason", fal_json_text(v->reason));
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o}", "id", k->id, "contract", k->contract->stem,
+                          "falsifier", k->falsifier->id, "check", k->check->name, "backend", k->backend, "variant",
+                          k->variant, "required", (int)k->required, "verdict", fal_verdict_name(v->kind), "reason",
+                          fal_json_text(v->reason));
     if (!j) {
         json_decref(at);
         return NULL;
@@ -27,7 +28,9 @@ static json_t *case_json(const fal_run *run, const fal_case *k, const fal_result
     json_object_set_new(j, "n_compared", json_integer((json_int_t)v->n_compared));
     json_object_set_new(j, "seconds", fal_json_number(r->seconds));
     if (v->has_worst)
-        json_object_set_new(j, "worst", json_pack("{s:o, s:o, s:o}", "place", fal_json_text(v->worst), "got", fal_json_number(v->got), "want", fal_json_number(v->want)));
+        json_object_set_new(j, "worst",
+                            json_pack("{s:o, s:o, s:o}", "place", fal_json_text(v->worst), "got",
+                                      fal_json_number(v->got), "want", fal_json_number(v->want)));
     if (v->detail[0]) json_object_set_new(j, "detail", fal_json_text(v->detail));
     if (r->log_tail) json_object_set_new(j, "log_tail", fal_json_text(r->log_tail));
     return j;
@@ -35,9 +38,10 @@ static json_t *case_json(const fal_run *run, const fal_case *k, const fal_result
 
 static json_t *counts_json(const fal_counts *c)
 {
-    json_t *j = json_pack("{s:i, s:i, s:i, s:i}", "planned", c->planned, "passed", fal_counts_passed(c), "failed", fal_counts_failed(c), "skipped",
-                          fal_counts_skipped(c));
-    for (int v = 0; v < FAL_N_VERDICTS; v++) json_object_set_new(j, fal_verdict_name((fal_verdict_kind)v), json_integer(c->by[v]));
+    json_t *j = json_pack("{s:i, s:i, s:i, s:i}", "planned", c->planned, "passed", fal_counts_passed(c), "failed",
+                          fal_counts_failed(c), "skipped", fal_counts_skipped(c));
+    for (int v = 0; v < FAL_N_VERDICTS; v++)
+        json_object_set_new(j, fal_verdict_name((fal_verdict_kind)v), json_integer(c->by[v]));
     return j;
 }
 
@@ -45,17 +49,20 @@ json_t *fal_report_run_json(const fal_run *run, const fal_report_options *o)
 {
     const fal_plan *plan = run->plan;
     json_t *cases = json_array(), *backends = json_object();
-    for (int i = 0; i < plan->n_cases; i++) json_array_append_new(cases, case_json(run, &plan->cases[i], &run->results[i]));
+    for (int i = 0; i < plan->n_cases; i++)
+        json_array_append_new(cases, case_json(run, &plan->cases[i], &run->results[i]));
     for (int i = 0; i < o->probes->n; i++) {
         const fal_counts c = fal_run_counts(run, NULL, o->probes->items[i].backend->name);
         if (c.planned) json_object_set_new(backends, o->probes->items[i].backend->name, counts_json(&c));
     }
-    json_t *j = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "falsify", FAL_VERSION, "revision", o->revision, "cases", cases, "counts",
-                          counts_json(&run->tally.all), "required", counts_json(&run->tally.required), "backends", backends);
+    json_t *j = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "falsify", FAL_VERSION, "revision", o->revision, "cases",
+                          cases, "counts", counts_json(&run->tally.all), "required", counts_json(&run->tally.required),
+                          "backends", backends);
     if (!j) return NULL;
     json_object_set_new(j, "devices", fal_report_probes_json(o->probes));
-    json_object_set_new(j, "model", json_pack("{s:o, s:o}", "path", fal_json_text(plan->model), "sha256",
-                                              run->model_sha256[0] ? json_string(run->model_sha256) : json_null()));
+    json_object_set_new(j, "model",
+                        json_pack("{s:o, s:o}", "path", fal_json_text(plan->model), "sha256",
+                                  run->model_sha256[0] ? json_string(run->model_sha256) : json_null()));
     json_object_set_new(j, "seed", o->options->has_seed ? fal_json_u64(o->options->seed) : json_null());
     json_object_set_new(j, "unbound", fal_report_claims_json(plan->unbound, plan->n_unbound, false));
     json_object_set_new(j, "retired", fal_report_claims_json(plan->retired, plan->n_retired, true));

@@ -19,8 +19,14 @@ void fal_report_pad(FILE *f, const char *s, int width)
     fal_text_free(&t);
 }
 
-const char *fal_report_plain(bool colour) { return colour ? "\033[0m" : ""; }
-const char *fal_report_bold(bool colour) { return colour ? "\033[1m" : ""; }
+const char *fal_report_plain(bool colour)
+{
+    return colour ? "\033[0m" : "";
+}
+const char *fal_report_bold(bool colour)
+{
+    return colour ? "\033[1m" : "";
+}
 
 const char *fal_report_colour(bool colour, fal_verdict_kind verdict)
 {
@@ -91,12 +97,13 @@ static void list_claims(const fal_claim *claims, int n, bool retired, bool verbo
 void fal_report_claims(const fal_plan *plan, bool verbose, bool colour, FILE *f)
 {
     if (plan->n_unbound) {
-        fprintf(f, "\n%s%d unbound%s: claims in prose only, which nothing tests%s\n", fal_report_bold(colour), plan->n_unbound,
-                fal_report_plain(colour), verbose ? "" : " (-v names them)");
+        fprintf(f, "\n%s%d unbound%s: claims in prose only, which nothing tests%s\n", fal_report_bold(colour),
+                plan->n_unbound, fal_report_plain(colour), verbose ? "" : " (-v names them)");
         list_claims(plan->unbound, plan->n_unbound, false, verbose, f);
     }
     if (plan->n_retired) {
-        fprintf(f, "\n%s%d retired%s: kept on record, not run\n", fal_report_bold(colour), plan->n_retired, fal_report_plain(colour));
+        fprintf(f, "\n%s%d retired%s: kept on record, not run\n", fal_report_bold(colour), plan->n_retired,
+                fal_report_plain(colour));
         list_claims(plan->retired, plan->n_retired, true, verbose, f);
     }
 }
@@ -158,7 +165,8 @@ void fal_report_reproduction(const fal_case *k, const fal_report_options *o, FIL
     fal_report_put(f, k->id);
     fputc('\'', f);
     put_option(f, "backend", k->backend);
-    if (k->device && strcmp(k->backend, "reference") != 0) put_option(f, "device", o->options->device ? o->options->device : k->device->slug);
+    if (k->device && strcmp(k->backend, "reference") != 0)
+        put_option(f, "device", o->options->device ? o->options->device : k->device->slug);
     if (o->options->model) put_option(f, "model", o->options->model);
     if (o->options->root) put_option(f, "root", o->options->root);
     if (o->options->has_seed) fprintf(f, " --seed %llu", (unsigned long long)o->options->seed);

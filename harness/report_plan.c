@@ -64,7 +64,8 @@ static void print_contract_head(const fal_contract *c, bool colour, FILE *f)
 /* The id names backend, variant and prompt or shape; beside it the device and model that are meant. */
 static void print_case(const fal_case *k, const fal_plan *plan, bool colour, FILE *f)
 {
-    fprintf(f, "  %s%-10s%s ", k->blocked ? fal_report_colour(colour, FAL_BLOCKED) : "", state(k), k->blocked ? fal_report_plain(colour) : "");
+    fprintf(f, "  %s%-10s%s ", k->blocked ? fal_report_colour(colour, FAL_BLOCKED) : "", state(k),
+            k->blocked ? fal_report_plain(colour) : "");
     fal_report_put(f, k->id);
     fputs(k->required ? "  [required]" : "", f);
     fputs("  device ", f);
@@ -73,8 +74,10 @@ static void print_case(const fal_case *k, const fal_plan *plan, bool colour, FIL
         fputs("  model ", f);
         fal_report_put(f, base_name(plan->model));
     }
-    if (k->check->observe == FAL_OBSERVE_OP) fprintf(f, "  seeds %d", k->check->n_seeds);
-    else if (k->n_tokens) fprintf(f, "  tokens %d", k->n_tokens);
+    if (k->check->observe == FAL_OBSERVE_OP)
+        fprintf(f, "  seeds %d", k->check->n_seeds);
+    else if (k->n_tokens)
+        fprintf(f, "  tokens %d", k->n_tokens);
     if (k->blocked) {
         fputs("  because ", f);
         fal_report_put(f, k->blocked);
@@ -82,7 +85,9 @@ static void print_case(const fal_case *k, const fal_plan *plan, bool colour, FIL
     fputc('\n', f);
 }
 
-typedef struct { int planned, runs, blocked, not_probed, required; } plan_counts;
+typedef struct {
+    int planned, runs, blocked, not_probed, required;
+} plan_counts;
 
 static plan_counts count(const fal_plan *plan, const fal_contract *contract, const char *backend)
 {
@@ -92,9 +97,12 @@ static plan_counts count(const fal_plan *plan, const fal_contract *contract, con
         if ((contract && k->contract != contract) || (backend && strcmp(k->backend, backend) != 0)) continue;
         c.planned++;
         c.required += k->required;
-        if (k->blocked) c.blocked++;
-        else if (k->not_probed) c.not_probed++;
-        else c.runs++;
+        if (k->blocked)
+            c.blocked++;
+        else if (k->not_probed)
+            c.not_probed++;
+        else
+            c.runs++;
     }
     return c;
 }
@@ -113,8 +121,10 @@ void fal_report_plan(const fal_plan *plan, const fal_report_options *o, FILE *f)
     fputs("model      ", f);
     fal_report_put(f, plan->model);
     fprintf(f, "\noracle     ");
-    if (plan->oracle) fal_report_put(f, plan->oracle_path);
-    else fputs("none", f);
+    if (plan->oracle)
+        fal_report_put(f, plan->oracle_path);
+    else
+        fputs("none", f);
     fputc('\n', f);
     for (int i = 0; i < plan->n_contracts; i++) {
         const fal_contract *c = plan->contracts[i];
@@ -142,16 +152,18 @@ json_t *fal_report_plan_json(const fal_plan *plan, const fal_report_options *o)
     json_t *cases = json_array();
     for (int i = 0; i < plan->n_cases; i++) {
         const fal_case *k = &plan->cases[i];
-        json_array_append_new(cases, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:s, s:o, s:i}", "id", k->id, "contract",
-                                               k->contract->stem, "falsifier", k->falsifier->id, "backend", k->backend, "variant", k->variant,
-                                               "device", k->device ? json_string(k->device->slug) : json_null(), "model",
-                                               k->uses_model ? fal_json_text(plan->model) : json_null(), "required", (int)k->required,
-                                               "state", state(k), "because", fal_json_text(k->blocked), "n_tokens", k->n_tokens));
+        json_array_append_new(
+            cases, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:s, s:o, s:i}", "id", k->id, "contract",
+                             k->contract->stem, "falsifier", k->falsifier->id, "backend", k->backend, "variant",
+                             k->variant, "device", k->device ? json_string(k->device->slug) : json_null(), "model",
+                             k->uses_model ? fal_json_text(plan->model) : json_null(), "required", (int)k->required,
+                             "state", state(k), "because", fal_json_text(k->blocked), "n_tokens", k->n_tokens));
     }
     const plan_counts n = count(plan, NULL, NULL);
-    return json_pack("{s:s, s:s, s:o, s:o, s:{s:i, s:i, s:i, s:i, s:i}, s:i, s:o, s:o}", "falsify", FAL_VERSION, "revision", o->revision, "backends",
-                     fal_report_probes_json(o->probes), "cases", cases, "counts", "planned", n.planned, "will_run", n.runs, "blocked", n.blocked,
-                     "not_probed", n.not_probed, "required", n.required, "observations", plan->n_specs, "unbound",
+    return json_pack("{s:s, s:s, s:o, s:o, s:{s:i, s:i, s:i, s:i, s:i}, s:i, s:o, s:o}", "falsify", FAL_VERSION,
+                     "revision", o->revision, "backends", fal_report_probes_json(o->probes), "cases", cases, "counts",
+                     "planned", n.planned, "will_run", n.runs, "blocked", n.blocked, "not_probed", n.not_probed,
+                     "required", n.required, "observations", plan->n_specs, "unbound",
                      fal_report_claims_json(plan->unbound, plan->n_unbound, false), "retired",
                      fal_report_claims_json(plan->retired, plan->n_retired, true));
 }

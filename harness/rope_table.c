@@ -1,4 +1,4 @@
-/* The cos and sin tables of RoPE: float64 angles on the host, rounded once, so that all backends rotate by the same bytes. */
+/* The cos and sin tables of RoPE: float64 angles, rounded once on the host, so that all backends rotate alike. */
 #include "harness/model.h"
 
 #include <math.h>

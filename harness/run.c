@@ -35,8 +35,10 @@ static fal_status make_folder(fal_run_parts *r, fal_error *err)
 {
     const fal_run_options *o = r->options;
     fal_text path = { 0 };
-    if (o->keep) fal_text_add(&path, o->keep);
-    else fal_text_addf(&path, "%s/falsify-XXXXXX", o->tmp);
+    if (o->keep)
+        fal_text_add(&path, o->keep);
+    else
+        fal_text_addf(&path, "%s/falsify-XXXXXX", o->tmp);
     if (path.failed || !path.data) return no_memory(err);
     r->folder = path.data;
     const bool ok = o->keep ? mkdir(r->folder, 0777) == 0 || errno == EEXIST : mkdtemp(r->folder) != NULL;
@@ -145,7 +147,8 @@ static void fill_not_run(fal_run_parts *r)
         fal_verdict *v = &r->run.results[i].verdict;
         if (v->reason[0]) continue;
         *v = (fal_verdict){ .kind = FAL_NOT_RUN, .metric = "none" };
-        snprintf(v->reason, sizeof v->reason, "%s", r->run.tally.interrupted ? "interrupted" : "not run after a failure (--fail-fast)");
+        snprintf(v->reason, sizeof v->reason, "%s",
+                 r->run.tally.interrupted ? "interrupted" : "not run after a failure (--fail-fast)");
     }
 }
 
@@ -155,7 +158,8 @@ static void check_model_unchanged(fal_run *run, const struct stat *before)
     struct stat after;
     const char *path = run->plan->model;
     const bool same = stat(path, &after) == 0 && after.st_size == before->st_size && after.st_ino == before->st_ino &&
-                      after.st_mtim.tv_sec == before->st_mtim.tv_sec && after.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
+                      after.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+                      after.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
     if (same) return;
     run->tally.bad_input = true;
     for (int i = 0; i < run->plan->n_cases; i++) {
@@ -205,8 +209,13 @@ fal_status fal_run_make(const fal_plan *plan, const fal_run_options *options, fa
     fal_time_text(r->run.started);
     for (int i = 0; i < plan->n_cases; i++) uses_model |= plan->cases[i].uses_model && !plan->cases[i].blocked;
     if (uses_model) {
-        if (stat(plan->model, &before) != 0) st = fal_fail(err, FAL_ERR_INPUT, "check --model", "%s: %s", plan->model, strerror(errno));
+        if (stat(plan->model, &before) != 0)
+            st = fal_fail(err, FAL_ERR_INPUT, "check --model", "%s: %s", plan->model, strerror(errno));
         if (!st) st = fal_model_open(plan->model, &r->model, err);
+        if (options->progress && before.st_size > 1 << 30) {
+            fputs("\r\033[Kdigest of the model ...", options->progress);
+            fflush(options->progress);
+        }
         if (!st) st = fal_model_digest(r->model, err);
         if (st) goto out;
         memcpy(r->run.model_sha256, r->model->sha256, sizeof r->run.model_sha256);
@@ -226,8 +235,10 @@ out:
     r->model = NULL;
     free(r->observed);
     r->observed = NULL;
-    if (st) fal_run_free(&r->run);
-    else *out = &r->run;
+    if (st)
+        fal_run_free(&r->run);
+    else
+        *out = &r->run;
     return st;
 }
 

@@ -17,19 +17,19 @@ typedef struct {
 
 typedef struct {
     const fal_plan *plan;
-    fal_result *results;      /* [plan->n_cases] */
+    fal_result *results; /* [plan->n_cases] */
     fal_tally tally;
-    char model_sha256[65];    /* empty when no case needed the model */
-    json_t *kernels;          /* {backend: {kernel: launches}} over all observations */
+    char model_sha256[65];          /* empty when no case needed the model */
+    json_t *kernels;                /* {backend: {kernel: launches}} over all observations */
     char started[24], finished[24]; /* 2026-11-21T05:40:12Z */
     double seconds;
 } fal_run;
 
 typedef struct {
-    const char *program;      /* own binary, executed as observer */
-    const char *tmp;          /* folder in which a folder for observations is made and removed */
-    const char *keep;         /* folder in which they are kept instead, or NULL */
-    double timeout_s;         /* per observation */
+    const char *program; /* own binary, executed as observer */
+    const char *tmp;     /* folder in which a folder for observations is made and removed */
+    const char *keep;    /* folder in which they are kept instead, or NULL */
+    double timeout_s;    /* per observation */
     bool fail_fast;
     const volatile int *stop; /* may be NULL */
     FILE *progress;           /* a terminal to keep one line on, or NULL */

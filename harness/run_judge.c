@@ -22,7 +22,8 @@ static void say(fal_verdict *v, fal_verdict_kind kind, const char *fmt, ...)
 static void add_detail(fal_verdict *v, const char *label, const char *text)
 {
     const size_t n = strlen(v->detail);
-    if (*text) snprintf(v->detail + n, sizeof v->detail - n, "%s%s%s", n && v->detail[n - 1] != '\n' ? "\n" : "", label, text);
+    if (*text)
+        snprintf(v->detail + n, sizeof v->detail - n, "%s%s%s", n && v->detail[n - 1] != '\n' ? "\n" : "", label, text);
 }
 
 /* An observation under trial that was not delivered: what that says about the claim. */
@@ -33,9 +34,12 @@ static void judge_outcome(const fal_outcome *o, fal_verdict *v)
     case FAL_OUTCOME_DONE: break;
     case FAL_OUTCOME_REFUSED:
         /* a request that the contract calls valid was refused as bad: that is an answer, and a wrong one */
-        if (e->code == FAL_ERR_INPUT || e->code == FAL_ERR_USAGE) say(v, FAL_FALSIFIED, "refused a request that it must compute: %s", e->message);
-        else if (e->code == FAL_ERR_BLOCKED) say(v, FAL_BLOCKED, "%s", e->message);
-        else say(v, FAL_ERROR, "%s: %s", fal_status_name(e->code), e->message);
+        if (e->code == FAL_ERR_INPUT || e->code == FAL_ERR_USAGE)
+            say(v, FAL_FALSIFIED, "refused a request that it must compute: %s", e->message);
+        else if (e->code == FAL_ERR_BLOCKED)
+            say(v, FAL_BLOCKED, "%s", e->message);
+        else
+            say(v, FAL_ERROR, "%s: %s", fal_status_name(e->code), e->message);
         break;
     case FAL_OUTCOME_BLOCKED: say(v, FAL_BLOCKED, "%s", e->message); break;
     case FAL_OUTCOME_CRASHED: say(v, FAL_CRASHED, "%s", e->message); break;
@@ -92,7 +96,9 @@ static void judge_observation(fal_run_parts *r, const fal_case *k, bool second, 
 {
     const fal_observed *got = &r->observed[k->got];
     const fal_outcome *o = second ? &got->second_outcome : &got->outcome;
-    fal_evidence_in in = { .check = k->check, .oracle = r->run.plan->oracle, .oracle_prompt = k->oracle_prompt,
+    fal_evidence_in in = { .check = k->check,
+                           .oracle = r->run.plan->oracle,
+                           .oracle_prompt = k->oracle_prompt,
                            .config = k->uses_model && r->model ? &r->model->config : NULL };
     fal_error err = { 0 };
     *v = (fal_verdict){ .kind = FAL_ERROR, .metric = "none" };

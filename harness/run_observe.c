@@ -11,7 +11,9 @@
 static fal_observer *observer_for(fal_run_parts *r, const fal_spec *s, bool second, fal_error *err)
 {
     int i = 0;
-    while (i < r->n_crews && (strcmp(r->crews[i].backend, s->backend) != 0 || strcmp(r->crews[i].variant, s->variant) != 0)) i++;
+    while (i < r->n_crews &&
+           (strcmp(r->crews[i].backend, s->backend) != 0 || strcmp(r->crews[i].variant, s->variant) != 0))
+        i++;
     if (i == r->n_crews) {
         if (i == (int)(sizeof r->crews / sizeof r->crews[0])) {
             fal_fail(err, FAL_ERR_INTERNAL, NULL, "too many backends and variants for one run");
@@ -43,8 +45,8 @@ static void observe(fal_run_parts *r, int i, bool second, const char *path, fal_
         if (needs[n] < 0) continue;
         const fal_observed *from = &r->observed[needs[n]];
         if (from->outcome.kind != FAL_OUTCOME_DONE) {
-            fal_fail(&outcome->error, FAL_ERR_INTERNAL, from->outcome.error.hint, "the reference's observation that this one starts from failed: %s",
-                     from->outcome.error.message);
+            fal_fail(&outcome->error, FAL_ERR_INTERNAL, from->outcome.error.hint,
+                     "the reference's observation that this one starts from failed: %s", from->outcome.error.message);
             return;
         }
         *(n ? &spec.pin : &spec.inputs) = from->path;
@@ -82,11 +84,11 @@ static fal_status check_ran(const fal_run_parts *r, const fal_spec *s, const fal
     const char *variant = json_string_value(json_object_get(ran, "variant"));
     const char *sha = json_string_value(json_object_get(ran, "model_sha256"));
     if (!backend || strcmp(backend, s->backend) != 0 || !variant || strcmp(variant, s->variant) != 0)
-        return fal_fail(err, FAL_ERR_DEVICE, NULL, "asked for %s variant '%s', but %s variant '%s' ran", s->backend, s->variant,
-                        backend ? backend : "(not said)", variant ? variant : "(not said)");
+        return fal_fail(err, FAL_ERR_DEVICE, NULL, "asked for %s variant '%s', but %s variant '%s' ran", s->backend,
+                        s->variant, backend ? backend : "(not said)", variant ? variant : "(not said)");
     if (s->model && s->kind != FAL_OBSERVE_REFUSAL && sha && *sha && strcmp(sha, r->run.model_sha256) != 0)
-        return fal_fail(err, FAL_ERR_INPUT, "leave the model alone during a run", "the observer saw another model: sha256 %.16s..., expected %.16s...",
-                        sha, r->run.model_sha256);
+        return fal_fail(err, FAL_ERR_INPUT, "leave the model alone during a run",
+                        "the observer saw another model: sha256 %.16s..., expected %.16s...", sha, r->run.model_sha256);
     return FAL_OK;
 }
 
@@ -100,13 +102,15 @@ static void add_kernels(fal_run_parts *r, const char *backend, const fal_observa
     const json_t *mine = json_object_get(json_object_get(o->about, "ran"), "kernels");
     const char *name;
     json_t *n;
-    json_object_foreach ((json_t *)(uintptr_t)mine, name, n) {
+    json_object_foreach((json_t *)(uintptr_t)mine, name, n)
+    {
         const json_int_t before = json_integer_value(json_object_get(all, name));
         json_object_set_new(all, name, json_integer(before + json_integer_value(n)));
     }
 }
 
-static const fal_observation *open_file(fal_run_parts *r, int i, const char *path, fal_observation **slot, fal_error *err)
+static const fal_observation *open_file(fal_run_parts *r, int i, const char *path, fal_observation **slot,
+                                        fal_error *err)
 {
     if (*slot) return *slot;
     fal_observation *o = NULL;

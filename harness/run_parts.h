@@ -8,9 +8,9 @@
 typedef struct {
     bool done;
     fal_outcome outcome;
-    char *path;                /* of its file */
-    fal_observation *opened;   /* mapped while cases need it */
-    int last_step;             /* observation after which nobody needs it any more */
+    char *path;              /* of its file */
+    fal_observation *opened; /* mapped while cases need it */
+    int last_step;           /* observation after which nobody needs it any more */
     /* a second try in another process, after a case was falsified */
     bool tried_again;
     fal_outcome second_outcome;
@@ -18,16 +18,20 @@ typedef struct {
     fal_observation *second;
 } fal_observed;
 
-typedef struct { const char *backend, *variant; fal_observer *first, *second; } fal_crew;
+typedef struct {
+    const char *backend, *variant;
+    fal_observer *first, *second;
+} fal_crew;
 
 typedef struct {
     fal_run run; /* first: fal_run_free finds the whole by it */
     const fal_run_options *options;
-    fal_observed *observed;    /* [plan->n_specs] */
-    fal_crew crews[2 * FAL_MAX_BACKENDS]; int n_crews;
+    fal_observed *observed; /* [plan->n_specs] */
+    fal_crew crews[2 * FAL_MAX_BACKENDS];
+    int n_crews;
     char *folder;
     fal_model *model;
-    bool failed_already;       /* for --fail-fast */
+    bool failed_already; /* for --fail-fast */
 } fal_run_parts;
 
 /* run_observe.c */

@@ -317,6 +317,19 @@ static fal_status check_shape(const fal_config *c, fal_error *err)
     return FAL_OK;
 }
 
+uint64_t fal_synth_tensor_bytes(const fal_config *c)
+{
+    layout l = { 0 };
+    uint64_t sum = 0;
+    if (check_shape(c, NULL) != FAL_OK) return 0;
+    l.items = calloc((size_t)c->n_layer * 12 + 3, sizeof *l.items);
+    if (!l.items) return 0;
+    lay_out(&l, c, 0);
+    for (int i = 0; i < l.n; i++) sum += l.items[i].nbytes;
+    free(l.items);
+    return sum;
+}
+
 fal_status fal_synth_write(const fal_synth_options *o, fal_synth_result *result, fal_error *err)
 {
     const double start = seconds_now();

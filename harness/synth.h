@@ -23,6 +23,9 @@ typedef struct { uint64_t tensor_bytes, file_bytes; int n_tensors; double second
 bool fal_synth_shape(const char *name, fal_config *c);
 const char *const *fal_synth_shapes(void); /* NULL-terminated names */
 
+/* what    Sum of the sizes of the tensors of such a file, without writing it; 0 for a shape that fal_synth_write refuses. */
+uint64_t fal_synth_tensor_bytes(const fal_config *c);
+
 /* what    Writes the model: tensor types of a Q4_K_M file (Q4_K; output, and attn_v and ffn_down_exps of the layers that
            get more bits, Q6_K; router and norms F32). Scales are set so that a residual branch has 1 to 50 % of the norm
            of the residual, attention and routing are neither flat nor one-hot, and no expert is preferred.

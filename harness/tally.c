@@ -49,7 +49,8 @@ static int undecided(const fal_counts *c)
 
 static void list_incomplete(const fal_tally *t, char *text, size_t size)
 {
-    static const fal_verdict_kind kinds[] = { FAL_BLOCKED, FAL_NOT_RUN, FAL_CRASHED, FAL_TIMED_OUT, FAL_ERROR, FAL_FLAKY, FAL_MISTRUSTED };
+    static const fal_verdict_kind kinds[] = { FAL_BLOCKED, FAL_NOT_RUN, FAL_CRASHED,   FAL_TIMED_OUT,
+                                              FAL_ERROR,   FAL_FLAKY,   FAL_MISTRUSTED };
     size_t at = 0;
     text[0] = '\0';
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && at < size; i++) {

@@ -5,10 +5,13 @@
 #include "harness/judge.h"
 
 /* planned is always the sum of by. */
-typedef struct { int planned, by[FAL_N_VERDICTS]; } fal_counts;
+typedef struct {
+    int planned, by[FAL_N_VERDICTS];
+} fal_counts;
 
 void fal_counts_add(fal_counts *c, fal_verdict_kind kind);
-/* what    The three numbers of the closing line: passed = survived; skipped = blocked + not_run + waived; failed = the rest. */
+/* what    The three numbers of the closing line: passed = survived; skipped = blocked + not_run + waived; failed =
+           the rest. */
 int fal_counts_passed(const fal_counts *c);
 int fal_counts_failed(const fal_counts *c);
 int fal_counts_skipped(const fal_counts *c);
@@ -23,10 +26,10 @@ typedef struct {
     bool interrupted, not_written, bad_input, untrusted, stale;
 } fal_tally;
 
-/* what    The exit status, and in one sentence why (for 0 an empty text). Of several causes the first of
-           130, 8, 3, 1, 7, 6, 5, 77 counts; 4 when nothing was planned.
-           A case that ran without a verdict (crashed, timed_out, error, flaky, mistrusted) makes a run incomplete also when
-           its backend is not required: only absence is excused by that. */
+/* what    The exit status, and in one sentence why (for 0 an empty text). Of several causes the first of 130, 8, 3,
+           1, 7, 6, 5, 77 counts; 4 when nothing was planned. A case that ran without a verdict (crashed, timed_out,
+           error, flaky, mistrusted) makes a run incomplete also when its backend is not required: only absence is
+           excused by that. */
 int fal_tally_exit(const fal_tally *t, char *reason, size_t size);
 
 #endif

@@ -192,7 +192,7 @@ static const char *match_set(const char *p, unsigned c, bool *hit)
 
 bool fal_glob_match(const char *pattern, const char *s)
 {
-    /* Only the last '*' can still give way: an earlier one has matched as little as possible, and more would not help. */
+    /* Only the last '*' can still give way: an earlier one matched as little as possible, and more would not help. */
     const char *star = NULL, *resume = NULL;
     for (;;) {
         if (*pattern == '*') {

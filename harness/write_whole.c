@@ -1,4 +1,5 @@
-/* Writing a file so that a reader, or a machine that comes back after a crash, finds the old one or the new one, whole. */
+/* Writing a file so that a reader, or a machine that comes back after a crash, finds the old one or the new one,
+   whole. */
 #include "harness/evidence.h"
 #include "harness/text.h"
 

@@ -1,4 +1,4 @@
-/* YAML for contracts: libyaml's events turned into an immutable tree, and the rules of form that libyaml does not have. */
+/* YAML for contracts: libyaml's events turned into an immutable tree, and the rules of form that libyaml lacks. */
 #include "harness/yaml.h"
 
 #include "harness/text.h"
@@ -60,7 +60,7 @@ static void refuse_properties(const builder *b, const yaml_event_t *e, const yam
                      "the schema says what a value is; drop the tag", "tags ('!type') are not allowed");
 }
 
-/* Characters that only an escape in double quotes can bring in; bidi controls in the file itself are diagnosed already. */
+/* Characters that only an escape in double quotes can bring in; bidi controls in the file are diagnosed already. */
 static bool has_bad_character(const builder *b, const yaml_event_t *e, const char *text, size_t n)
 {
     const bool escaped = e->data.scalar.style == YAML_DOUBLE_QUOTED_SCALAR_STYLE;

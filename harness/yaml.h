@@ -66,8 +66,8 @@ const fal_yaml_node *fal_yaml_get(const fal_yaml_node *node, const char *key);
 bool fal_yaml_number(const fal_yaml_node *node, double *out);
 /* what    True and *out for a plain scalar that is a decimal integer between low and high. */
 bool fal_yaml_integer(const fal_yaml_node *node, int64_t low, int64_t high, int64_t *out);
-/* what    True when other readers of YAML do not take a plain scalar for the text that it is here (yes, 1:30, 017, 0x1f,
-           1_000, .inf, 1.8, a date), or for the number (YAML 1.1 wants a dot and a signed exponent: 1.0e-5). */
+/* what    True when other readers of YAML do not take a plain scalar for the text that it is here (yes, 1:30, 017,
+           0x1f, 1_000, .inf, 1.8, a date), or for the number (YAML 1.1 wants a dot and a signed exponent: 1.0e-5). */
 bool fal_yaml_text_is_ambiguous(const fal_yaml_node *node);
 bool fal_yaml_number_is_ambiguous(const fal_yaml_node *node);
 

@@ -28,7 +28,10 @@ static void set_up(bench *b, const char *const *arguments)
     *b = (bench){ .folder = "/tmp/falsify-check-XXXXXX" };
     ck_assert_ptr_nonnull(mkdtemp(b->folder));
     ck_assert_int_eq(fal_world_make(&b->w, FAL_WORLD_GPU, model, arguments), FAL_OK);
-    b->run = (fal_run){ .plan = b->w.plan, .kernels = json_object(), .model_sha256 = "0123456789abcdef", .started = "2026-11-21T00:00:00Z" };
+    b->run = (fal_run){ .plan = b->w.plan,
+                        .kernels = json_object(),
+                        .model_sha256 = "0123456789abcdef",
+                        .started = "2026-11-21T00:00:00Z" };
     b->run.results = calloc((size_t)b->w.plan->n_cases + 1, sizeof *b->run.results);
     ck_assert_ptr_nonnull(b->run.results);
     for (int i = 0; i < b->w.plan->n_cases; i++) {
@@ -43,7 +46,9 @@ static void set_up(bench *b, const char *const *arguments)
         b->run.results[i].executed = !b->w.plan->cases[i].blocked;
         fal_counts_add(&b->run.tally.all, v->kind);
     }
-    b->options = (fal_evidence_options){ .folder = b->folder, .invoked = "falsify", .root = ".", .options = &b->w.options, .revision = "test" };
+    b->options = (fal_evidence_options){
+        .folder = b->folder, .invoked = "falsify", .root = ".", .options = &b->w.options, .revision = "test"
+    };
 }
 
 static void remove_tree(const char *path)
@@ -101,8 +106,8 @@ static int count_files(const char *path, const char *ending)
     return n;
 }
 
-/* Rule: a file per falsifier, backend, device and model; nothing for what was only blocked; the summary lists each file by
-   the digest of its bytes. */
+/* Rule: a file per falsifier, backend, device and model; nothing for what was only blocked; the summary lists each
+   file by the digest of its bytes. */
 START_TEST(files_and_summary)
 {
     bench b;
@@ -126,7 +131,8 @@ START_TEST(files_and_summary)
         ck_assert_str_eq(digest, text_at(json_array_get(files, i), "sha256"));
     }
     int sum = 0;
-    for (int v = 0; v < FAL_N_VERDICTS; v++) sum += (int)json_integer_value(json_object_get(counts, fal_verdict_name((fal_verdict_kind)v)));
+    for (int v = 0; v < FAL_N_VERDICTS; v++)
+        sum += (int)json_integer_value(json_object_get(counts, fal_verdict_name((fal_verdict_kind)v)));
     ck_assert_int_eq(sum, (int)json_integer_value(json_object_get(counts, "planned")));
     ck_assert_int_eq(sum, b.w.plan->n_cases);
     json_decref(summary);
@@ -159,7 +165,8 @@ START_TEST(values_and_worst)
     ck_assert_str_eq(text_at(j, "margin"), "-inf");
     ck_assert_str_eq(text_at(j, "seed"), "18446744073709551615");
     ck_assert_uint_eq(strlen(text_at(j, "claim_sha256")), 64);
-    const json_t *worst = json_object_get(j, "worst"), *contract = json_object_get(j, "contract"), *device = json_object_get(j, "device");
+    const json_t *worst = json_object_get(j, "worst"), *contract = json_object_get(j, "contract"),
+                 *device = json_object_get(j, "device");
     ck_assert_str_eq(text_at(worst, "got_hex"), "0x1.999999999999ap-4");
     ck_assert_str_eq(text_at(worst, "want"), "nan");
     ck_assert_str_eq(text_at(contract, "name"), "alpha-v1");

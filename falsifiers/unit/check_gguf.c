@@ -110,6 +110,44 @@ START_TEST(cases_are_complete)
 }
 END_TEST
 
+/* Rule: products wrap at no dimension: small rows let a later extent do the wrapping, here each to a small number. */
+START_TEST(wrapping_shapes)
+{
+    static const struct {
+        uint32_t type, n_dims;
+        uint64_t ne[4];
+    } shapes[] = {
+        { FAL_TYPE_F32, 1, { 1ull << 62 } },
+        { FAL_TYPE_F32, 1, { (1ull << 62) + 8 } },
+        { FAL_TYPE_I8, 2, { 16, 1ull << 60 } },
+        { FAL_TYPE_F32, 2, { 4, 1ull << 60 } },
+        { FAL_TYPE_F32, 2, { 1, 1ull << 62 } },
+        { FAL_TYPE_F32, 3, { 1, 1ull << 31, 1ull << 31 } },
+        { FAL_TYPE_I8, 3, { 1, 1ull << 32, 1ull << 32 } },
+        { FAL_TYPE_F32, 4, { 1, 1, 1, 1ull << 62 } },
+        { FAL_TYPE_I8, 4, { 2, 2, 2, 1ull << 61 } },
+        { FAL_TYPE_Q4_K, 2, { 256, 1ull << 60 } },
+        { FAL_TYPE_F32, 2, { 1, (1ull << 62) + 1 } },
+        { FAL_TYPE_F32, 2, { 1, UINT64_MAX } },
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        fal_bytes b = { 0 };
+        unsigned char *copy = NULL;
+        fal_gguf *g = NULL;
+        fal_error err = { 0 };
+        fal_bytes_gguf_header(&b, 3, 1, 0);
+        fal_bytes_gguf_tensor(&b, "t", shapes[i].n_dims, shapes[i].ne, shapes[i].type, 0);
+        fal_bytes_pad(&b, 32);
+        fal_bytes_fill(&b, 0, 256);
+        const fal_status status = open_exact(b.data, b.len, &copy, &g, &err);
+        ck_assert_msg(status == FAL_ERR_INPUT, "shape %zu is accepted", i);
+        ck_assert_msg(strstr(err.message, "offset 0x25: tensor 't': dims: found ["), "shape %zu: %s", i, err.message);
+        free(copy);
+        fal_bytes_free(&b);
+    }
+}
+END_TEST
+
 static void build_good(int which, fal_bytes *b)
 {
     fal_builder builder = { .alignment = 64 };
@@ -417,6 +455,7 @@ Suite *fal_suite_gguf(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, cases, 0, fal_n_gguf_cases);
     tcase_add_test(t, cases_are_complete);
+    tcase_add_test(t, wrapping_shapes);
     tcase_add_loop_test(t, truncated, 0, 3);
     tcase_add_test(t, flipped);
     tcase_add_test(t, values);

@@ -4,7 +4,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
 
 Suite *fal_suite_plan(void);
 
@@ -45,7 +45,8 @@ START_TEST(gpu_and_blocked_backend)
 }
 END_TEST
 
-/* Rule: on a CPU device variant cpu runs everything; "" all ops, of a forward check its shortest prompt, nothing else. */
+/* Rule: on a CPU device variant cpu runs everything; "" all ops, of a forward check its shortest prompt, nothing
+   else. */
 START_TEST(cpu_device_runs_both_variants)
 {
     fal_world w;
@@ -67,7 +68,9 @@ START_TEST(not_probed)
     fal_world w = { 0 };
     w.probes = fal_probes_make();
     ck_assert_ptr_nonnull(w.probes);
-    const fal_plan_in in = { .contracts = fal_world_contracts(), .probes = w.probes, .options = &w.options, .model = model };
+    const fal_plan_in in = {
+        .contracts = fal_world_contracts(), .probes = w.probes, .options = &w.options, .model = model
+    };
     ck_assert_int_eq(fal_plan_make(&in, &w.plan, &w.err), FAL_OK);
     for (int i = 0; i < w.plan->n_cases; i++) ck_assert(w.plan->cases[i].not_probed && !w.plan->cases[i].blocked);
     fal_world_free(&w);
@@ -79,15 +82,18 @@ START_TEST(observations_are_shared)
 {
     fal_world w;
     make(&w, FAL_WORLD_GPU, ARGS("--backend", "opencl"));
-    const fal_case *logits = fal_world_case(&w, "FALSIFY-ALPHA-002/logits/opencl/two"), *attn = fal_world_case(&w, "FALSIFY-ALPHA-002/attn/opencl/two");
-    const fal_case *teacher = fal_world_case(&w, "FALSIFY-BETA-002/teacher/opencl/two"), *pinned = fal_world_case(&w, "FALSIFY-BETA-002/pinned/opencl/two");
+    const fal_case *logits = fal_world_case(&w, "FALSIFY-ALPHA-002/logits/opencl/two"),
+                   *attn = fal_world_case(&w, "FALSIFY-ALPHA-002/attn/opencl/two");
+    const fal_case *teacher = fal_world_case(&w, "FALSIFY-BETA-002/teacher/opencl/two"),
+                   *pinned = fal_world_case(&w, "FALSIFY-BETA-002/pinned/opencl/two");
     ck_assert(logits && attn && teacher && pinned);
     ck_assert_int_eq(logits->want, attn->want);
     ck_assert_int_eq(logits->got, attn->got);
     ck_assert_int_eq(logits->want, teacher->want);
     ck_assert_int_eq(logits->want, pinned->want);
     ck_assert_int_ne(teacher->got, logits->got);
-    const fal_plan_spec *t = &w.plan->specs[teacher->got], *p = &w.plan->specs[pinned->got], *r = &w.plan->specs[logits->want];
+    const fal_plan_spec *t = &w.plan->specs[teacher->got], *p = &w.plan->specs[pinned->got],
+                        *r = &w.plan->specs[logits->want];
     ck_assert_int_eq(t->inputs, logits->want);
     ck_assert_int_eq(p->pin, logits->want);
     ck_assert_int_lt(t->inputs, teacher->got);
@@ -125,7 +131,8 @@ START_TEST(second_observations)
 {
     fal_world w;
     make(&w, FAL_WORLD_GPU, ARGS("-k", "FALSIFY-BETA-002", "--backend", "opencl"));
-    const fal_case *again = fal_world_case(&w, "FALSIFY-BETA-002/again/opencl/two"), *decode = fal_world_case(&w, "FALSIFY-BETA-002/decode/opencl/two");
+    const fal_case *again = fal_world_case(&w, "FALSIFY-BETA-002/again/opencl/two"),
+                   *decode = fal_world_case(&w, "FALSIFY-BETA-002/decode/opencl/two");
     ck_assert(again && decode);
     ck_assert_int_ne(again->got, again->again);
     ck_assert_int_eq(w.plan->specs[again->got].attempt, 0);
@@ -185,7 +192,8 @@ START_TEST(selection)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fal_world w;
         make(&w, FAL_WORLD_GPU, ARGS(cases[i].option, cases[i].value));
-        ck_assert_msg(w.plan->n_cases == cases[i].n, "%s %s: %d cases, expected %d", cases[i].option, cases[i].value, w.plan->n_cases, cases[i].n);
+        ck_assert_msg(w.plan->n_cases == cases[i].n, "%s %s: %d cases, expected %d", cases[i].option, cases[i].value,
+                      w.plan->n_cases, cases[i].n);
         /* what the contract has does not shrink with the selection, so evidence knows that it is partial */
         ck_assert_int_eq(fal_plan_extent(w.plan, &fal_world_contracts()->contracts[0]->falsifiers[0], "opencl"), 5);
         fal_world_free(&w);
@@ -213,14 +221,18 @@ START_TEST(filters_that_match_nothing)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fal_world w;
-        ck_assert_int_eq(fal_world_make(&w, FAL_WORLD_GPU, model, ARGS(cases[i].option, cases[i].value)), cases[i].status);
-        ck_assert_msg(strstr(w.err.message, cases[i].says) != NULL, "%s %s: %s", cases[i].option, cases[i].value, w.err.message);
+        ck_assert_int_eq(fal_world_make(&w, FAL_WORLD_GPU, model, ARGS(cases[i].option, cases[i].value)),
+                         cases[i].status);
+        ck_assert_msg(strstr(w.err.message, cases[i].says) != NULL, "%s %s: %s", cases[i].option, cases[i].value,
+                      w.err.message);
         fal_world_free(&w);
     }
     fal_world w;
-    ck_assert_int_eq(fal_world_make(&w, FAL_WORLD_GPU, model, ARGS("-k", "FALSIFY-BETA-001", "--backend", "reference")), FAL_ERR_NOTHING);
+    ck_assert_int_eq(fal_world_make(&w, FAL_WORLD_GPU, model, ARGS("-k", "FALSIFY-BETA-001", "--backend", "reference")),
+                     FAL_ERR_NOTHING);
     fal_world_free(&w);
-    ck_assert_int_eq(fal_world_make(&w, FAL_WORLD_GPU, model, ARGS("--require", "cuda", "--backend", "opencl")), FAL_ERR_USAGE);
+    ck_assert_int_eq(fal_world_make(&w, FAL_WORLD_GPU, model, ARGS("--require", "cuda", "--backend", "opencl")),
+                     FAL_ERR_USAGE);
     fal_world_free(&w);
 }
 END_TEST
@@ -298,12 +310,12 @@ START_TEST(oracle_prompts)
     ck_assert_int_eq(w.plan->specs[k->got].spec.tokens[0][0], 39);
     fal_world_free(&w);
 
-    char folder[] = "/tmp/falsify-check-XXXXXX", path[64];
+    char folder[] = "/tmp/falsify-check-XXXXXX", path[64], whole[600], cwd[500];
     ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_ptr_nonnull(getcwd(cwd, sizeof cwd));
     snprintf(path, sizeof path, "%s/lonely.gguf", folder);
-    FILE *f = fopen(path, "w");
-    ck_assert_ptr_nonnull(f);
-    fclose(f);
+    snprintf(whole, sizeof whole, "%s/%s", cwd, model);
+    ck_assert_int_eq(symlink(whole, path), 0);
     ck_assert_int_eq(fal_world_make(&w, FAL_WORLD_GPU, path, ARGS("--backend", "opencl")), FAL_OK);
     k = fal_world_case(&w, "FALSIFY-BETA-001/oracle/opencl/truth");
     ck_assert_ptr_nonnull(strstr(k->blocked, "lonely.oracle.safetensors"));
@@ -316,6 +328,15 @@ START_TEST(oracle_prompts)
     ck_assert_ptr_nonnull(strstr(fal_world_case(&w, "FALSIFY-ALPHA-002/logits/opencl/two")->blocked, "lonely.gguf"));
     ck_assert_ptr_null(fal_world_case(&w, "FALSIFY-ALPHA-001/finite/opencl/n_tokens=2,n_embd=32/gauss")->blocked);
     fal_world_free(&w);
+
+    /* a model that is none is bad input, whatever is selected */
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs("no model", f);
+    fclose(f);
+    ck_assert_int_eq(fal_world_make(&w, FAL_WORLD_GPU, path, ARGS("--backend", "opencl")), FAL_ERR_INPUT);
+    fal_world_free(&w);
+    remove(path);
     remove(folder);
 }
 END_TEST
@@ -340,7 +361,9 @@ END_TEST
 static fal_status plan_of_check(const fal_check *check, fal_error *err)
 {
     const fal_falsifier f = { .id = "FALSIFY-X-001", .checks = check, .n_checks = 1 };
-    const fal_contract c = { .path = "contracts/x-v1.yaml", .stem = "x-v1", .version = "1.0.0", .falsifiers = &f, .n_falsifiers = 1 };
+    const fal_contract c = {
+        .path = "contracts/x-v1.yaml", .stem = "x-v1", .version = "1.0.0", .falsifiers = &f, .n_falsifiers = 1
+    };
     const fal_contract *const list[] = { &c };
     const fal_contract_set set = { .contracts = list, .n_contracts = 1 };
     fal_options options = { 0 };
@@ -359,10 +382,20 @@ START_TEST(bad_checks_are_refused)
 {
     static const fal_param dims[] = { { .name = "n_tokens", .number = 1 }, { .name = "n_embd", .number = 8 } };
     static const fal_param wrong[] = { { .name = "n_tokens", .number = 1 }, { .name = "n_emdb", .number = 8 } };
-    const fal_params shape[] = { { dims, 2 } }, wrong_shape[] = { { wrong, 2 } }, twice[] = { { dims, 2 }, { dims, 2 } };
-    const char *const reference[] = { "reference" }, *const gauss[] = { "gauss" }, *const gaus[] = { "gaus" }, *const tap[] = { "blk.*.atn" };
-    const fal_check good = { .name = "c", .observe = FAL_OBSERVE_OP, .judge = "rel_l2", .against = FAL_AGAINST_REFERENCE, .op = "rmsnorm",
-                             .shapes = shape, .n_shapes = 1, .fills = gauss, .n_fills = 1, .place = { 42, 7 },
+    const fal_params shape[] = { { dims, 2 } }, wrong_shape[] = { { wrong, 2 } },
+                     twice[] = { { dims, 2 }, { dims, 2 } };
+    const char *const reference[] = { "reference" }, *const gauss[] = { "gauss" }, *const gaus[] = { "gaus" },
+                      *const tap[] = { "blk.*.atn" };
+    const fal_check good = { .name = "c",
+                             .observe = FAL_OBSERVE_OP,
+                             .judge = "rel_l2",
+                             .against = FAL_AGAINST_REFERENCE,
+                             .op = "rmsnorm",
+                             .shapes = shape,
+                             .n_shapes = 1,
+                             .fills = gauss,
+                             .n_fills = 1,
+                             .place = { 42, 7 },
                              .limit = { FAL_LIMIT_MAX, 1, false, 0, "made up" } };
     fal_error err = { 0 };
     ck_assert_msg(plan_of_check(&good, &err) == FAL_OK, "%s", err.message);
@@ -380,7 +413,15 @@ START_TEST(bad_checks_are_refused)
     bad[7].taps = tap;
     bad[7].n_taps = 1;
     bad[8].op = NULL;
-    static const char *const says[9] = { "did you mean 'rel_l2'", "rmsnrm", "against itself", "n_emdb", "gaus", "two cases", "no prompt", "blk.*.atn", "operation" };
+    static const char *const says[9] = { "did you mean 'rel_l2'",
+                                         "rmsnrm",
+                                         "against itself",
+                                         "n_emdb",
+                                         "gaus",
+                                         "two cases",
+                                         "no prompt",
+                                         "blk.*.atn",
+                                         "operation" };
     for (size_t i = 0; i < 9; i++) {
         err = (fal_error){ 0 };
         ck_assert_int_eq(plan_of_check(&bad[i], &err), FAL_ERR_INPUT);

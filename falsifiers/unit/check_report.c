@@ -94,9 +94,9 @@ START_TEST(exit_of_single_causes)
         fal_tally t;
         int status;
     } rows[] = {
-        { tally_of(3, 0, 0, 0, 0), 0 },  { tally_of(3, 0, 2, 0, 0), 0 },  { tally_of(3, 1, 0, 0, 0), 1 },
-        { tally_of(3, 0, 1, 1, 0), 5 },  { tally_of(0, 0, 4, 0, 0), 77 }, { tally_of(0, 0, 4, 1, 0), 5 },
-        { tally_of(0, 0, 0, 0, 0), 4 },  { tally_of(3, 0, 0, 0, 1), 5 },  { tally_of(0, 1, 4, 4, 1), 1 },
+        { tally_of(3, 0, 0, 0, 0), 0 }, { tally_of(3, 0, 2, 0, 0), 0 },  { tally_of(3, 1, 0, 0, 0), 1 },
+        { tally_of(3, 0, 1, 1, 0), 5 }, { tally_of(0, 0, 4, 0, 0), 77 }, { tally_of(0, 0, 4, 1, 0), 5 },
+        { tally_of(0, 0, 0, 0, 0), 4 }, { tally_of(3, 0, 0, 0, 1), 5 },  { tally_of(0, 1, 4, 4, 1), 1 },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const int status = fal_tally_exit(&rows[i].t, reason, sizeof reason);
@@ -126,7 +126,9 @@ END_TEST
 /* A run that nobody made: verdicts are put in by hand. */
 static fal_run made_up_run(const fal_world *w)
 {
-    fal_run run = { .plan = w->plan, .results = calloc((size_t)w->plan->n_cases, sizeof *run.results), .kernels = json_object() };
+    fal_run run = { .plan = w->plan,
+                    .results = calloc((size_t)w->plan->n_cases, sizeof *run.results),
+                    .kernels = json_object() };
     ck_assert(run.results && run.kernels);
     for (int i = 0; i < w->plan->n_cases; i++) {
         fal_verdict *v = &run.results[i].verdict;
@@ -163,7 +165,9 @@ static char *print_run(const fal_run *run, const fal_world *w, bool plan_too)
     size_t n = 0;
     FILE *f = open_memstream(&text, &n);
     ck_assert_ptr_nonnull(f);
-    const fal_report_options o = { .options = &w->options, .probes = w->probes, .invoked = "falsify", .revision = "test" };
+    const fal_report_options o = {
+        .options = &w->options, .probes = w->probes, .invoked = "falsify", .revision = "test"
+    };
     if (plan_too) fal_report_plan(w->plan, &o, f);
     fal_report_run(run, &o, f);
     fclose(f);
@@ -178,7 +182,8 @@ static void free_run(fal_run *run)
 
 static void assert_no_controls(const char *text)
 {
-    for (const char *c = text; *c; c++) ck_assert_msg((unsigned char)*c >= 0x20 || *c == '\n', "control byte 0x%02x", (unsigned char)*c);
+    for (const char *c = text; *c; c++)
+        ck_assert_msg((unsigned char)*c >= 0x20 || *c == '\n', "control byte 0x%02x", (unsigned char)*c);
 }
 
 /* Rule: text of contracts, drivers, observers cannot act on the terminal, in plan and report alike. */
@@ -191,9 +196,9 @@ START_TEST(untrusted_text_is_escaped)
     run.results[0].log_tail = "driver says \033[2J";
     char *text = print_run(&run, &w, true);
     assert_no_controls(text);
-    ck_assert_ptr_nonnull(strstr(text, "\\x1b[31mdone"));   /* why a claim is unbound */
-    ck_assert_ptr_nonnull(strstr(text, "\\x1b]0;card"));    /* a contract's blocker */
-    ck_assert_ptr_nonnull(strstr(text, "\\x1b[2Jhere"));    /* a driver's message */
+    ck_assert_ptr_nonnull(strstr(text, "\\x1b[31mdone")); /* why a claim is unbound */
+    ck_assert_ptr_nonnull(strstr(text, "\\x1b]0;card"));  /* a contract's blocker */
+    ck_assert_ptr_nonnull(strstr(text, "\\x1b[2Jhere"));  /* a driver's message */
     ck_assert_ptr_nonnull(strstr(text, "driver says \\x1b[2J"));
     free(text);
     free_run(&run);
@@ -210,11 +215,14 @@ START_TEST(failures_and_closing_line)
     fal_run run = made_up_run(&w);
     falsify(&run, 1);
     char *text = print_run(&run, &w, false);
-    const char *failure = strstr(text, "falsified FALSIFY-ALPHA-001"), *table = strstr(text, "alpha-v1 1.0.0"), *unbound = strstr(text, "1 unbound");
+    const char *failure = strstr(text, "falsified FALSIFY-ALPHA-001"), *table = strstr(text, "alpha-v1 1.0.0"),
+               *unbound = strstr(text, "1 unbound");
     ck_assert(failure && table && unbound && table < unbound && unbound < failure);
     ck_assert_ptr_nonnull(strstr(failure, "got 0.1 (0x1.999999999999ap-4), want 0.25 (0x1p-2)"));
     char line[400];
-    snprintf(line, sizeof line, "falsify run -k '%s' --backend opencl --device some-gpu --model 'a b/it'\\''s.gguf' --seed 9\n", w.plan->cases[1].id);
+    snprintf(line, sizeof line,
+             "falsify run -k '%s' --backend opencl --device some-gpu --model 'a b/it'\\''s.gguf' --seed 9\n",
+             w.plan->cases[1].id);
     ck_assert_msg(strstr(failure, line) != NULL, "%s", failure);
     const size_t n = strlen(text);
     const char *last = text + n - 1;
@@ -263,7 +271,12 @@ START_TEST(json_holds_every_case)
     fal_run run = made_up_run(&w);
     falsify(&run, 0);
     snprintf(run.results[0].verdict.detail, sizeof run.results[0].verdict.detail, "bad \xff byte");
-    const fal_report_options o = { .options = &w.options, .probes = w.probes, .invoked = "falsify", .revision = "test", .exit_status = 1, .reason = "x" };
+    const fal_report_options o = { .options = &w.options,
+                                   .probes = w.probes,
+                                   .invoked = "falsify",
+                                   .revision = "test",
+                                   .exit_status = 1,
+                                   .reason = "x" };
     json_t *j = fal_report_run_json(&run, &o);
     char *text = json_dumps(j, 0);
     json_error_t je;

@@ -34,8 +34,16 @@ typedef struct {
 
 static fal_spec spec_of(const char *how)
 {
-    return (fal_spec){ .kind = FAL_OBSERVE_FORWARD, .backend = "reference", .variant = "", .device = how, .model = model, .tokens = requests,
-                       .n_tokens = lengths, .n_requests = 1, .taps = logits, .n_taps = 1 };
+    return (fal_spec){ .kind = FAL_OBSERVE_FORWARD,
+                       .backend = "reference",
+                       .variant = "",
+                       .device = how,
+                       .model = model,
+                       .tokens = requests,
+                       .n_tokens = lengths,
+                       .n_requests = 1,
+                       .taps = logits,
+                       .n_taps = 1 };
 }
 
 static void set_up(bench *b, const char *program, const char *how, const char *reference)
@@ -44,19 +52,37 @@ static void set_up(bench *b, const char *program, const char *how, const char *r
     ck_assert_ptr_nonnull(mkdtemp(b->tmp));
     b->contract = (fal_contract){ .path = "contracts/x.yaml", .stem = "x", .version = "1" };
     b->falsifier = (fal_falsifier){ .id = "FALSIFY-X-001" };
-    b->close_enough = (fal_check){ .name = "close", .observe = FAL_OBSERVE_FORWARD, .judge = "rel_l2", .against = FAL_AGAINST_REFERENCE,
-                                   .limit = { FAL_LIMIT_MAX, 1e-6, false, 0, "made up" }, .prompts = prompts, .n_prompts = 1 };
+    b->close_enough = (fal_check){ .name = "close",
+                                   .observe = FAL_OBSERVE_FORWARD,
+                                   .judge = "rel_l2",
+                                   .against = FAL_AGAINST_REFERENCE,
+                                   .limit = { FAL_LIMIT_MAX, 1e-6, false, 0, "made up" },
+                                   .prompts = prompts,
+                                   .n_prompts = 1 };
     b->impossible = b->close_enough;
     b->impossible.name = "impossible";
     b->impossible.limit.value = -1;
     const char *const hows[] = { reference, how, "well" };
-    for (int i = 0; i < 3; i++) b->specs[i] = (fal_plan_spec){ .spec = spec_of(hows[i]), .inputs = -1, .pin = -1, .label = "x" };
+    for (int i = 0; i < 3; i++)
+        b->specs[i] = (fal_plan_spec){ .spec = spec_of(hows[i]), .inputs = -1, .pin = -1, .label = "x" };
     for (int i = 0; i < 4; i++)
-        b->cases[i] = (fal_case){ .id = i & 1 ? "FALSIFY-X-001/impossible/reference/two" : "FALSIFY-X-001/close/reference/two", .contract = &b->contract,
-                                  .falsifier = &b->falsifier, .check = i & 1 ? &b->impossible : &b->close_enough, .backend = "reference",
-                                  .variant = "", .what = "two", .uses_model = true, .required = true, .got = i < 2 ? 1 : 2, .want = 0, .again = -1,
-                                  .oracle_prompt = -1 };
-    b->plan = (fal_plan){ .cases = b->cases, .n_cases = 4, .specs = b->specs, .n_specs = 3, .model = model, .oracle_path = "none" };
+        b->cases[i] =
+            (fal_case){ .id = i & 1 ? "FALSIFY-X-001/impossible/reference/two" : "FALSIFY-X-001/close/reference/two",
+                        .contract = &b->contract,
+                        .falsifier = &b->falsifier,
+                        .check = i & 1 ? &b->impossible : &b->close_enough,
+                        .backend = "reference",
+                        .variant = "",
+                        .what = "two",
+                        .uses_model = true,
+                        .required = true,
+                        .got = i < 2 ? 1 : 2,
+                        .want = 0,
+                        .again = -1,
+                        .oracle_prompt = -1 };
+    b->plan = (fal_plan){
+        .cases = b->cases, .n_cases = 4, .specs = b->specs, .n_specs = 3, .model = model, .oracle_path = "none"
+    };
     b->options = (fal_run_options){ .program = program, .tmp = b->tmp, .timeout_s = 20 };
 }
 
@@ -101,9 +127,15 @@ static const struct {
     fal_verdict_kind kind;
     const char *says;
 } losses[] = {
-    { "crash", FAL_CRASHED, "" },       { "hang", FAL_TIMED_OUT, "" },          { "exit3", FAL_CRASHED, "" },
-    { "garbage", FAL_ERROR, "" },       { "no_file", FAL_ERROR, "" },           { "truncated", FAL_ERROR, "" },
-    { "device", FAL_ERROR, "ecc error" }, { "blocked", FAL_BLOCKED, "no such device" }, { "refuse", FAL_FALSIFIED, "token 99" },
+    { "crash", FAL_CRASHED, "" },
+    { "hang", FAL_TIMED_OUT, "" },
+    { "exit3", FAL_CRASHED, "" },
+    { "garbage", FAL_ERROR, "" },
+    { "no_file", FAL_ERROR, "" },
+    { "truncated", FAL_ERROR, "" },
+    { "device", FAL_ERROR, "ecc error" },
+    { "blocked", FAL_BLOCKED, "no such device" },
+    { "refuse", FAL_FALSIFIED, "token 99" },
 };
 
 /* Rule: a lost observer costs its own cases only, each with the right verdict and reason. */
@@ -122,7 +154,8 @@ START_TEST(losses_are_outcomes)
     }
     ck_assert_int_eq(run->results[2].verdict.kind, FAL_SURVIVED);
     ck_assert_int_eq(run->results[3].verdict.kind, FAL_FALSIFIED);
-    if (strcmp(losses[_i].how, "crash") == 0) ck_assert_ptr_nonnull(strstr(run->results[0].log_tail, "compiling kernels"));
+    if (strcmp(losses[_i].how, "crash") == 0)
+        ck_assert_ptr_nonnull(strstr(run->results[0].log_tail, "compiling kernels"));
     char reason[200];
     ck_assert_int_eq(fal_tally_exit(&run->tally, reason, sizeof reason), 1);
     fal_run_free(run);
@@ -142,7 +175,8 @@ START_TEST(fail_then_pass_is_flaky)
     FILE *f = fopen(script, "w");
     ck_assert_ptr_nonnull(f);
     /* the first process refuses as told; in the second one the same request goes well */
-    fprintf(f, "#!/bin/sh\nif [ -e '%s' ]; then sed -u s/refuse/well/ | '%s'; else : > '%s'; exec '%s'; fi\n", marker, FAL_BAD_OBSERVER, marker, FAL_BAD_OBSERVER);
+    fprintf(f, "#!/bin/sh\nif [ -e '%s' ]; then sed -u s/refuse/well/ | '%s'; else : > '%s'; exec '%s'; fi\n", marker,
+            FAL_BAD_OBSERVER, marker, FAL_BAD_OBSERVER);
     fclose(f);
     ck_assert_int_eq(chmod(script, 0700), 0);
     b.options.program = script;

@@ -8,12 +8,12 @@
 
 Suite *fal_suite_text(void);
 
-#define ASSERT_SAFE(in, out)                                                \
-    do {                                                                    \
-        fal_text t_ = { 0 };                                                \
-        fal_text_add_safe(&t_, in, sizeof(in) - 1);                         \
-        ck_assert_str_eq(fal_text_str(&t_), out);                           \
-        fal_text_free(&t_);                                                 \
+#define ASSERT_SAFE(in, out)                                                                                           \
+    do {                                                                                                               \
+        fal_text t_ = { 0 };                                                                                           \
+        fal_text_add_safe(&t_, in, sizeof(in) - 1);                                                                    \
+        ck_assert_str_eq(fal_text_str(&t_), out);                                                                      \
+        fal_text_free(&t_);                                                                                            \
     } while (0)
 
 START_TEST(safe_text_shows_what_would_act_or_vanish)
@@ -22,13 +22,13 @@ START_TEST(safe_text_shows_what_would_act_or_vanish)
     ASSERT_SAFE("a\x1b[31mb", "a\\x1b[31mb");
     ASSERT_SAFE("a\0b", "a\\x00b");
     ASSERT_SAFE("a\r\n\tb\x7f", "a\\x0d\\x0a\\x09b\\x7f");
-    ASSERT_SAFE("\xc2\x9b", "\\x9b");                 /* C1: CSI of an 8-bit terminal */
-    ASSERT_SAFE("\xe2\x80\xae", "\\u{202E}");         /* right-to-left override */
-    ASSERT_SAFE("a\xe2\x80\x8b", "a\\u{200B}");       /* zero-width space */
-    ASSERT_SAFE("\xf3\xa0\x81\x81", "\\u{E0041}");    /* tag character */
-    ASSERT_SAFE("\xc0\x80", "\\xc0\\x80");            /* overlong NUL */
-    ASSERT_SAFE("\xed\xa0\x80", "\\xed\\xa0\\x80");   /* surrogate */
-    ASSERT_SAFE("\xe6\x97", "\\xe6\\x97");            /* cut off */
+    ASSERT_SAFE("\xc2\x9b", "\\x9b");               /* C1: CSI of an 8-bit terminal */
+    ASSERT_SAFE("\xe2\x80\xae", "\\u{202E}");       /* right-to-left override */
+    ASSERT_SAFE("a\xe2\x80\x8b", "a\\u{200B}");     /* zero-width space */
+    ASSERT_SAFE("\xf3\xa0\x81\x81", "\\u{E0041}");  /* tag character */
+    ASSERT_SAFE("\xc0\x80", "\\xc0\\x80");          /* overlong NUL */
+    ASSERT_SAFE("\xed\xa0\x80", "\\xed\\xa0\\x80"); /* surrogate */
+    ASSERT_SAFE("\xe6\x97", "\\xe6\\x97");          /* cut off */
     ASSERT_SAFE("", "");
 }
 END_TEST
@@ -139,8 +139,8 @@ START_TEST(globs_match_whole_strings)
         { "\xff*", "\xfe\xff", false },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        ck_assert_msg(fal_glob_match(cases[i].pattern, cases[i].s) == cases[i].match, "glob '%s' on '%s'", cases[i].pattern,
-                      cases[i].s);
+        ck_assert_msg(fal_glob_match(cases[i].pattern, cases[i].s) == cases[i].match, "glob '%s' on '%s'",
+                      cases[i].pattern, cases[i].s);
 }
 END_TEST
 

@@ -56,13 +56,14 @@ static void refused_n(const char *bytes, size_t n, const char *rule, int line, i
     parsed p;
     parse(&p, bytes, n);
     const fal_diagnosis *item = find(&p, rule);
-    ck_assert_msg(item != NULL, "%s not found for: %.60s (first: %s %s)", rule, bytes, p.all.n ? p.all.items[0].rule : "none",
-                  p.all.n ? p.all.items[0].message : "");
-    ck_assert_msg(item->place.line == line && item->place.column == column, "%s at %d:%d, expected %d:%d, for: %.60s", rule,
-                  item->place.line, item->place.column, line, column, bytes);
+    ck_assert_msg(item != NULL, "%s not found for: %.60s (first: %s %s)", rule, bytes,
+                  p.all.n ? p.all.items[0].rule : "none", p.all.n ? p.all.items[0].message : "");
+    ck_assert_msg(item->place.line == line && item->place.column == column, "%s at %d:%d, expected %d:%d, for: %.60s",
+                  rule, item->place.line, item->place.column, line, column, bytes);
     ck_assert(item->is_error);
     for (size_t i = 0; i < p.all.n; i++)
-        ck_assert_msg(strcmp(p.all.items[i].rule, rule) == 0, "also %s: %s, for: %.60s", p.all.items[i].rule, p.all.items[i].message, bytes);
+        ck_assert_msg(strcmp(p.all.items[i].rule, rule) == 0, "also %s: %s, for: %.60s", p.all.items[i].rule,
+                      p.all.items[i].message, bytes);
     release(&p);
 }
 
@@ -137,10 +138,19 @@ START_TEST(numbers_have_one_grammar)
     static const struct {
         const char *text;
         double value;
-    } good[] = { { "0", 0 },          { "-0", 0 },         { "12", 12 },    { "-3.25", -3.25 },         { "1e-5", 1e-5 },
-                 { "1.0E+3", 1000 },  { "0.1", 0.1 },      { "1e308", 1e308 }, { "2.5e-308", 2.5e-308 }, { "9007199254740993", 9007199254740992.0 } };
-    static const char *const bad[] = { "01",  "+1",   ".5",   "1.",     "1e",    "0x10",   "1_000", "1:30",  ".inf",  "nan", "inf", "-",
-                                       "1e999", "-1e999", "1e-999", "4e-324", "'1'",   "\"1\"",  "1,5",   "1 2", "1e5.0", "",    "true" };
+    } good[] = { { "0", 0 },
+                 { "-0", 0 },
+                 { "12", 12 },
+                 { "-3.25", -3.25 },
+                 { "1e-5", 1e-5 },
+                 { "1.0E+3", 1000 },
+                 { "0.1", 0.1 },
+                 { "1e308", 1e308 },
+                 { "2.5e-308", 2.5e-308 },
+                 { "9007199254740993", 9007199254740992.0 } };
+    static const char *const bad[] = { "01",   "+1",    ".5",  "1.",  "1e",    "0x10",   "1_000",  "1:30",
+                                       ".inf", "nan",   "inf", "-",   "1e999", "-1e999", "1e-999", "4e-324",
+                                       "'1'",  "\"1\"", "1,5", "1 2", "1e5.0", "",       "true" };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         double value = -77;
         ck_assert_msg(number_of(good[i].text, &value), "%s", good[i].text);
@@ -183,7 +193,8 @@ END_TEST
 
 START_TEST(ambiguous_scalars_are_known)
 {
-    static const char *const texts[] = { "yes", "No", "~", "null", "017", "1_000", "1:30", "0x1f", "2026-01-01", "1.8", "12", "-.5", ".inf", "1e5" };
+    static const char *const texts[] = { "yes",  "No",         "~",   "null", "017", "1_000", "1:30",
+                                         "0x1f", "2026-01-01", "1.8", "12",   "-.5", ".inf",  "1e5" };
     static const char *const clear[] = { "1.8.0", "'yes'", "yesterday", "Q4_K", "e5", "-", "a1", "4d", "p0" };
     for (int k = 0; k < 2; k++) {
         const char *const *list = k == 0 ? texts : clear;
@@ -204,8 +215,12 @@ END_TEST
 
 START_TEST(form_003_byte_order_marks_and_utf16)
 {
-    REFUSED("\xef\xbb\xbf" "a: 1\n", "FORM-003", 1, 1);
-    REFUSED("\xff\xfe" "a\0:\0", "FORM-003", 1, 1);
+    REFUSED("\xef\xbb\xbf"
+            "a: 1\n",
+            "FORM-003", 1, 1);
+    REFUSED("\xff\xfe"
+            "a\0:\0",
+            "FORM-003", 1, 1);
     REFUSED("\xfe\xff\0a\0:", "FORM-003", 1, 1);
     REFUSED("a\0:\0 \0b\0", "FORM-003", 1, 1);
 }
@@ -441,8 +456,8 @@ START_TEST(alias_bomb_is_not_expanded)
     fal_text t = { 0 };
     fal_text_add(&t, "a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for (int i = 1; i < 20; i++)
-        fal_text_addf(&t, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i, i - 1, i - 1, i - 1, i - 1, i - 1,
-                      i - 1, i - 1, i - 1, i - 1);
+        fal_text_addf(&t, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i, i - 1, i - 1,
+                      i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
     const double start = seconds();
     parsed p;
     parse(&p, fal_text_str(&t), t.len);
@@ -487,7 +502,8 @@ START_TEST(truncation_and_mutation_never_crash)
         parse(&p, text, n);
         release(&p);
     }
-    static const unsigned char bytes[] = { 0, '\t', '\n', '"', '\'', '[', ']', '{', '}', ':', '?', '-', '&', '*', '!', '|', '>', '%', '#', 0x80, 0xff };
+    static const unsigned char bytes[] = { 0,   '\t', '\n', '"', '\'', '[', ']', '{', '}',  ':', '?',
+                                           '-', '&',  '*',  '!', '|',  '>', '%', '#', 0x80, 0xff };
     char copy[sizeof text];
     for (size_t i = 0; i + 1 < sizeof text; i++)
         for (size_t k = 0; k < sizeof bytes; k++) {

@@ -100,7 +100,7 @@ void fal_draft_free(fal_draft *d)
     free(d);
 }
 
-static fal_observation *observe(const fal_draft *d)
+static fal_observation *observe(const fal_draft *d, bool may_refuse, bool *refused)
 {
     if (!d) return NULL;
     char dir[] = "/tmp/falsify-judge-XXXXXX", path[64];
@@ -119,7 +119,8 @@ static fal_observation *observe(const fal_draft *d)
     fal_observation_writer_free(w);
     unlink(path);
     rmdir(dir);
-    ck_assert_msg(st == FAL_OK, "the draft is no observation: %s", err.message);
+    if (st) *refused = true;
+    ck_assert_msg(st == FAL_OK || may_refuse, "the draft is no observation: %s", err.message);
     return o;
 }
 
@@ -239,7 +240,8 @@ static fal_draft *draft_oracle(fal_draft *from)
     const int64_t ne[] = { 3 };
     fal_draft_add(o, "p0.positions", FAL_DTYPE_I32, 1, ne, positions);
     const json_t *const request = json_array_get(json_object_get(from->about, "requests"), 0);
-    o->about = json_pack("{s:[{s:O, s:O}]}", "prompts", "tokens", json_object_get(request, "tokens"), "greedy_32", json_object_get(request, "greedy"));
+    o->about = json_pack("{s:[{s:o, s:o}]}", "prompts", "tokens", json_deep_copy(json_object_get(request, "tokens")), "greedy_32",
+                         json_deep_copy(json_object_get(request, "greedy")));
     return o;
 }
 
@@ -402,21 +404,35 @@ void fal_scene_refusal(fal_scene *s, const char *judge)
 
 /* ---- judging ------------------------------------------------------------------------------------------------------------- */
 
-fal_verdict fal_scene_judge(const fal_scene *s)
+static bool judge_scene(const fal_scene *s, bool may_refuse, fal_verdict *v)
 {
     fal_check check = s->check;
     check.shapes = NULL; /* the scene keeps one shape where a check keeps several */
     check.n_shapes = 0;
+    bool refused = false;
     fal_evidence_in in = { .check = &check, .config = s->has_config ? &s->config : NULL, .oracle_prompt = s->oracle_prompt };
-    fal_observation *const o[] = { observe(s->got), observe(s->want), observe(s->again), observe(s->oracle) };
+    const fal_draft *const drafts[] = { s->got, s->want, s->again, s->oracle };
+    fal_observation *o[4];
+    for (int i = 0; i < 4; i++) o[i] = observe(drafts[i], may_refuse, &refused);
     in.got = o[0];
     in.want = o[1];
     in.again = o[2];
     in.oracle = o[3];
-    fal_verdict v;
-    memset(&v, 0xa5, sizeof v); /* the judge must fill all of it */
-    fal_judge(&in, &v);
+    memset(v, 0xa5, sizeof *v); /* the judge must fill all of it */
+    if (!refused) fal_judge(&in, v);
     for (int i = 0; i < 4; i++) fal_observation_close(o[i]);
+    return !refused;
+}
+
+bool fal_scene_try(const fal_scene *s, fal_verdict *v)
+{
+    return judge_scene(s, true, v);
+}
+
+fal_verdict fal_scene_judge(const fal_scene *s)
+{
+    fal_verdict v;
+    judge_scene(s, false, &v);
     return v;
 }
 

@@ -41,7 +41,7 @@ typedef struct {
     fal_draft *got, *want, *again, *oracle;
     int oracle_prompt;
     fal_param with[6], then[4], shape[10];
-    const char *taps[6], *fills[2], *prompts[4];
+    const char *taps[8], *fills[2], *prompts[4];
     uint64_t seeds[4];
 } fal_scene;
 
@@ -60,6 +60,8 @@ void fal_scene_with(fal_scene *s, const char *name, double v);
 void fal_scene_then(fal_scene *s, const char *name, double v);
 void fal_scene_tap(fal_scene *s, const char *glob);
 fal_verdict fal_scene_judge(const fal_scene *s);
+/* what    The same where an observation may be so spoilt that the reader refuses it: false then, and *v untouched. */
+bool fal_scene_try(const fal_scene *s, fal_verdict *v);
 void fal_scene_free(fal_scene *s);
 
 /* One trial: make a scene that passes, change it (NULL: do not), and see this verdict. */

@@ -1,0 +1,180 @@
+#!/bin/sh
+# Tests of the built program as its user sees it: exit status, last lines, filters, outputs. usage: check_cli.sh build/falsify
+set -u
+[ $# -eq 1 ] && [ -x "$1" ] || { echo "usage: $0 PROGRAM" >&2; exit 2; }
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/falsify-cli-XXXXXX") || exit 2
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT INT TERM
+passed=0 failed=0
+# A small selection that needs no model, and so is quick.
+few=FALSIFY-RN-006
+
+ok() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); echo "FAILED: $*"; }
+
+# run ARGS...: leaves $status, $work/out, $work/err
+run() {
+    "$program" "$@" >"$work/out" 2>"$work/err" </dev/null
+    status=$?
+}
+# expect STATUS ARGS...: the status, and "exit N: reason" as the last line on stderr exactly when it is not 0
+expect() {
+    want=$1
+    shift
+    run "$@"
+    last=$(tail -n 1 "$work/err")
+    if [ "$status" != "$want" ]; then
+        bad "falsify $*: exit $status, expected $want: $last"
+    elif [ "$want" != 0 ]; then
+        case $last in "exit $want: "?*) ok ;; *) bad "falsify $*: last line on stderr is '$last'" ;; esac
+    else
+        case $last in "exit "*) bad "falsify $*: exit 0, but stderr ends in '$last'" ;; *) ok ;; esac
+    fi
+}
+says() { # says FILE TEXT
+    if grep -qF -e "$2" "$work/$1"; then ok; else bad "no '$2' in: $(tail -n 3 "$work/$1")"; fi
+}
+counts() { # the closing line, which must be the last of stdout
+    tail -n 1 "$work/out" | grep -Eq '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' && ok || bad "last line of stdout: $(tail -n 1 "$work/out")"
+}
+json() {
+    if command -v python3 >/dev/null 2>&1; then python3 -m json.tool
+    elif command -v jq >/dev/null 2>&1; then jq .
+    else cat; fi >/dev/null 2>&1
+}
+
+cd "$root" || exit 2
+
+# ---- help, version, usage ----
+expect 2
+says err "usage: falsify"
+expect 2 rnu
+says err "did you mean 'run'"
+for c in help version --version --help; do expect 0 "$c"; done
+for c in run plan validate devices inspect observe; do
+    expect 0 help $c
+    expect 0 $c --help
+    says out "falsify $c"
+done
+expect 2 run --no-such-option
+expect 2 run --jsn
+says err "did you mean '--json'"
+expect 2 run --seed
+expect 2 run --seed 1x
+expect 2 run --timeout 0
+expect 2 run --color sometimes
+expect 2 run surplus
+
+# ---- filters that match nothing ----
+expect 4 run -k FALSIFY-RN-0O6
+says err "did you mean '$few'"
+expect 4 plan --no-probe -k 'nothing*'
+expect 4 run -k "$few/op_errror"
+expect 4 run --contract rmsnorm-kernel-v2
+expect 4 plan --no-probe --stage M-NO-SUCH
+expect 4 run --backend nope
+says err "reference, opencl, cuda"
+expect 4 plan --no-probe --require nope
+expect 2 plan --no-probe --backend opencl --require cuda
+expect 4 run --root "$work"
+expect 3 run --model "$work/no-such.gguf" -k $few
+
+# ---- plan ----
+expect 0 plan --no-probe
+says out "planned"
+says out "unbound"
+expect 0 plan --no-probe --json
+json <"$work/out" && ok || bad "plan --json is not JSON"
+expect 0 devices
+expect 0 devices --json
+json <"$work/out" && ok || bad "devices --json is not JSON"
+
+# ---- nothing there is not green ----
+export OCL_ICD_VENDORS=/nonexistent
+expect 5 run -k $few --backend opencl --evidence "$work/ev0"
+counts
+says err "blocked"
+[ ! -e "$work/ev0" ] && ok || bad "evidence was written although nothing ran"
+expect 77 run -k $few --require reference
+expect 0 plan -k $few --backend opencl
+says out "because no OpenCL"
+unset OCL_ICD_VENDORS
+
+# ---- a run ----
+if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k $few --backend opencl | grep -q 'will run'; then
+    expect 0 run -k $few --backend opencl --evidence "$work/ev1"
+    counts
+    run plan -k $few --backend opencl --json
+    planned=$(grep -c '"state": "will run"' "$work/out")
+    run run -k $few --backend opencl --evidence "$work/ev1" --json
+    ran=$(grep -c '"verdict": "' "$work/out")
+    [ "$planned" -gt 0 ] && [ "$planned" = "$ran" ] && ok || bad "plan has $planned cases, run $ran"
+    json <"$work/out" && ok || bad "run --json is not JSON"
+    [ -n "$(ls "$work"/ev1/$few/opencl-*-nomodel.json 2>/dev/null)" ] && ok || bad "no evidence file"
+    for f in "$work"/ev1/*/*.json; do json <"$f" && ok || bad "$f is not JSON"; done
+
+    # output that does not arrive
+    if [ -w /dev/full ]; then
+        "$program" run -k $few --backend opencl --evidence "$work/ev1" >/dev/full 2>"$work/err"
+        [ $? = 8 ] && ok || bad "run > /dev/full is not exit 8"
+        case $(tail -n 1 "$work/err") in "exit 8: "*) ok ;; *) bad "run > /dev/full: $(tail -n 1 "$work/err")" ;; esac
+        "$program" plan --no-probe >/dev/full 2>/dev/null
+        [ $? = 8 ] && ok || bad "plan > /dev/full is not exit 8"
+    fi
+    expect 8 run -k $few --backend opencl --evidence /dev/null/evidence
+    expect 8 run -k $few --backend opencl --evidence "$work/ev1" --keep-observations /dev/null/keep
+
+    # a limit that nothing can keep: falsified, and the line that is printed finds it again
+    mkdir -p "$work/tight/contracts"
+    cp contracts/*.yaml "$work/tight/contracts/"
+    sed 's/limit: {max: [^}]*}/limit: {max: 1.0e-30}/' contracts/rmsnorm-kernel-v1.yaml >"$work/tight/contracts/rmsnorm-kernel-v1.yaml"
+    expect 1 run --root "$work/tight" -k $few --backend opencl --seed 5
+    counts
+    line=$(grep -m 1 '^    reproduce ' "$work/out" | sed 's/^ *reproduce *//')
+    case $line in *" run -k '$few/"*"--backend opencl --device "*"--seed 5"*) ok ;; *) bad "reproduction line: $line" ;; esac
+    (cd / && sh -c "$line" >"$work/out" 2>"$work/err")
+    [ $? = 1 ] && ok || bad "the reproduction line does not reproduce: $(tail -n 1 "$work/err")"
+    tail -n 1 "$work/out" | grep -q '^0 passed, 1 failed, 0 skipped$' && ok || bad "the reproduction line ran: $(tail -n 1 "$work/out")"
+    expect 1 run --root "$work/tight" -k $few --backend opencl --fail-fast
+    says out "not_run"
+
+    # interrupted: the rest is not run, what was made is removed
+    mkdir "$work/tmp"
+    for signal in INT TERM; do
+        TMPDIR=$work/tmp "$program" run --evidence "$work/ev2" >"$work/out" 2>"$work/err" &
+        pid=$!
+        sleep 1
+        kill -$signal $pid
+        wait $pid
+        [ $? = 130 ] && ok || bad "a run that gets SIG$signal is not exit 130"
+        counts
+        says out "not_run"
+        case $(tail -n 1 "$work/err") in "exit 130: "*) ok ;; *) bad "SIG$signal: $(tail -n 1 "$work/err")" ;; esac
+        [ -z "$(ls "$work/tmp")" ] && ok || bad "left behind in TMPDIR: $(ls "$work/tmp")"
+    done
+else
+    echo "no OpenCL CPU device here: the tests that run kernels are left out"
+fi
+
+# ---- bad input ----
+head -c 4096 /dev/urandom >"$work/garbage.gguf"
+expect 3 inspect "$work/garbage.gguf"
+expect 3 run --model "$work/garbage.gguf" -k $few
+expect 3 plan --no-probe --model "$work/garbage.gguf"
+mkdir -p "$work/broken/contracts"
+cp contracts/rmsnorm-kernel-v1.yaml "$work/broken/contracts/"
+sed -i 's/judge: rel_l2/judge: rel_l3/' "$work/broken/contracts/rmsnorm-kernel-v1.yaml"
+expect 3 plan --no-probe --root "$work/broken"
+sed -i 's/judge: rel_l3/jugde: rel_l2/' "$work/broken/contracts/rmsnorm-kernel-v1.yaml"
+expect 3 run --root "$work/broken"
+says err "rmsnorm-kernel-v1.yaml:"
+
+# ---- colour only on request ----
+run plan --no-probe -k $few --color always
+if grep -q "$(printf '\033')" "$work/out"; then ok; else bad "--color always gives no colour"; fi
+run plan --no-probe -k $few
+if grep -q "$(printf '\033')" "$work/out"; then bad "colour although stdout is no terminal"; else ok; fi
+
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]

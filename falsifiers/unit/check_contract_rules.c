@@ -1,0 +1,280 @@
+/* Unit tests of the rules of content: each refuses a good contract after one change, and says where. */
+#include "falsifiers/unit/contract_folder.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+Suite *fal_suite_contract_rules(void);
+
+/* ---- one change, one refusal ---- */
+
+typedef struct {
+    const char *rule;
+    const char *from, *to; /* what is changed in every-key-v1; the first occurrence */
+    const char *at;        /* text at which the diagnosis stands, searched from the change on; NULL: anywhere */
+} change;
+
+static const change changes[] = {
+    /* unknown and missing keys, of every object */
+    { "CON-001", "status: ACTIVE", "statuss: DRAFT\nstatus: ACTIVE", "statuss" },
+    { "CON-001", "  author:", "  auther: x\n  author:", "auther" },
+    { "CON-001", "domain: \"R^n\"", "π: 1", "π" },
+    { "CON-001", "property: y equals x,", "property: y equals x, 日本: 1,", "日本" },
+    { "CON-001", "tolerance: 1.0e-6", "tolerence: 1.0e-6", "tolerence" },
+    { "CON-001", "status: PENDING,", "status: PENDING, owner: x,", "owner" },
+    { "CON-001", "title: Do it,", "title: Do it, by: x,", "by" },
+    { "CON-001", "{name: short,", "{name: short, text: x,", "text" },
+    { "CON-001", "    if_fails: It does", "    severity: high\n    if_fails: It does", "severity" },
+    { "CON-001", "judge: cosine", "judge: cosine\n        jugde: cosine", "jugde" },
+    { "CON-001", "warn: 0.999}", "warm: 0.999}", "warm" },
+    { "CON-001", "pass_criteria: all", "pass_criterion: all", "pass_criterion" },
+    { "CON-001", "excuse_flips: true", "excuse_flip: true", "excuse_flip" },
+    { "CON-001", "x_scale: -0.5", "gap: 1", "gap" }, /* of judgements, not of fixtures */
+    { "CON-001", "n_out: 7, type: Q4_K", "n_out: 7, n_head: 7, type: Q4_K", "n_head" },
+    { "CON-001", "kind: status_promotion", "kind: status_promotion\n      why: x", "why" },
+    { "CON-002", "  description: >-\n", "  author2: >-\n", NULL },
+    { "CON-002", "  references: [", "  depends_upon: [", NULL },
+    { "CON-002", "formula: \"z = y\"", "domain: z", "domain" },
+    { "CON-002", "property: y equals x,", "", NULL },
+    { "CON-002", "status: PENDING, ", "", NULL },
+    { "CON-002", ", why: It is right.", "", NULL },
+    { "CON-002", "    prediction: It holds.\n", "", NULL },
+    { "CON-002", "    if_fails: It does not.\n", "", NULL },
+    { "CON-002", "    obligations: [EK-EQV-001, EK_INV_002, OT-INV-001]\n", "", NULL },
+    { "CON-002", "        basis: counted\n", "", NULL },
+    { "CON-002", "        judge: argmax\n", "", NULL },
+    { "CON-002", "        against: oracle\n", "", NULL },
+    { "CON-002", "limit: {equal: 0}, ", "", NULL },
+    { "CON-002", "n_out: 7, type: Q4_K", "n_out: 7", NULL },
+    { "CON-002", "status: ACTIVE_ALGORITHM_LEVEL\n", "", NULL },
+    /* kinds of values */
+    { "CON-003", "blockers: [\"nobody has looked\"]", "blockers: nobody", "nobody" },
+    { "CON-003", "author: 'The loader''s tests'", "author: [x]", "[x]" },
+    { "CON-003", "sequence: true", "sequence: yes", "yes" },
+    { "CON-003", "sequence: true", "sequence: \"true\"", "\"true\"" },
+    { "CON-003", "limit: {min: 0.99, warn: 0.999}", "limit: 0.99", "0.99" },
+    { "CON-003", "  two: {formula: \"z = y\"}", "  two: z", "z" },
+    { "CON-003", "n_in: 256", "n_in: Q4_K", "Q4_K" },
+    { "CON-003", "type: Q4_K", "type: 12", "12" },
+    { "CON-003", "gap: 0.001", "gap: wide", "wide" },
+    { "CON-003", "gap: 0.001", "gap: [1]", "[1]" },
+    { "CON-003", "contract: other-v1", "contract: 5", "5" },
+    { "CON-003", "      - {name: loads", "      - loads\n      - {name: loads", "loads" },
+    /* empty */
+    { "CON-004", "basis: derived", "basis: \"  \"", "\"  \"" },
+    { "CON-004", "rule: Prose", "rule:", NULL },
+    { "CON-004", "references: [\"arXiv:1910.07467\", \"a second one: with a colon\"]", "references: []", "[]" },
+    { "CON-004", "references: [\"arXiv:1910.07467\",", "references: [\"\",", "\"\"" },
+    { "CON-004", "fills: [gauss, outlier]", "fills: []", "[]" },
+    { "CON-004", "seeds: [1, 18446744073709551]", "seeds: []", "[]" },
+    { "CON-004", "tokens: [1420, 0, 2147483647]", "tokens: []", "[]" },
+    { "CON-004", "then: {op: matmul, n_tokens: 3, x_scale: -0.5}", "then: {}", "{}" },
+    { "CON-004", "    unbound_because: no engine offers it\n", "    check: []\n", "[]" },
+    /* one of a list */
+    { "CON-005", "kind: pattern", "kind: Pattern", "Pattern" },
+    { "CON-005", "status: ACTIVE_ALGORITHM_LEVEL", "status: ACTIVE", "ACTIVE" },
+    { "CON-005", "type: equivalence", "type: equivalent", "equivalent" },
+    { "CON-005", "status: SHIPPED", "status: DONE", "DONE" },
+    { "CON-005", "decision: rejected", "decision: maybe", "maybe" },
+    { "CON-005", "kind: created", "kind: made", "made" },
+    { "CON-005", "observe: forward", "observe: forwards", "forwards" },
+    { "CON-005", "against: oracle", "against: truth", "truth" },
+    { "CON-005", "backends: [opencl, cuda]", "backends: [opencl, metal]", "metal" },
+    { "CON-005", "op: moe_matmul", "op: moe_matmull", "moe_matmull" },
+    { "CON-005", "{op: matmul, ", "{op: matmull, ", "matmull" },
+    { "CON-005", "fills: [gauss, outlier]", "fills: [gauss, outliers]", "outliers" },
+    { "CON-005", "spoil: [arch, truncated]", "spoil: [arch, truncate]", "truncate" },
+    /* forms of names */
+    { "CON-006", "id: FALSIFY-EK-001", "id: FALSIFY-EK.001", "FALSIFY-EK.001" },
+    { "CON-006", "id: FALSIFY-EK-001", "id: falsify-ek-001", "falsify-ek-001" },
+    { "CON-006", "id: FALSIFY-EK-001", "id: FA", "FA" },
+    { "CON-006", "id: FALSIFY-EK-001", "id: \"FALSIFY-EK-001/..\"", "\"FALSIFY" },
+    { "CON-006", "id: FALSIFY-EK-001", "id: FALSIFY-ЕK-001", "FALSIFY-ЕK" }, /* Cyrillic */
+    { "CON-006", "id: FALSIFY-EK-001", "id: \"FALSIFY-EK-00\\u200b1\"", "\"FALSIFY" },
+    { "CON-006", "{id: EK_INV_002,", "{id: ek,", "ek" },
+    { "CON-006", "id: M-EK-0", "id: m-0", "m-0" },
+    { "CON-006", "name: forward_cosine", "name: Forward", "Forward" },
+    { "CON-006", "judge: argmax", "judge: arg-max", "arg-max" },
+    { "CON-006", "{name: short,", "{name: \"a b\",", "\"a b\"" },
+    { "CON-006", "from_oracle: p0", "from_oracle: prompt", "prompt" },
+    { "CON-006", "version: \"1.2.0\"", "version: \"1.2\"", "\"1.2\"" },
+    { "CON-006", "created: \"2026-11-21\"", "created: \"2026-13-21\"", "\"2026-13" },
+    { "CON-006", "date: \"2026-02-18\"", "date: yesterday", "yesterday" },
+    /* repeats */
+    { "CON-007", "id: FALSIFY-EK-003", "id: FALSIFY-EK-001", "FALSIFY-EK-001" },
+    { "CON-007", "{id: EK_INV_002,", "{id: EK-EQV-001,", "EK-EQV-001" },
+    { "CON-007", "{id: EK_INV_002,", "{id: OT-INV-001,", NULL }, /* another file's */
+    { "CON-007", "id: M-EK-1.1-redo", "id: M-EK-0", "M-EK-0" },
+    { "CON-007", "{id: B,", "{id: A,", "A" },
+    { "CON-007", "{name: truth-0,", "{name: short,", "short" },
+    { "CON-007", "name: oracle_argmax", "name: forward_cosine", "forward_cosine" },
+    { "CON-007", "obligations: [EK-EQV-001, OT-INV-001]", "obligations: [EK-EQV-001, EK-EQV-001]", NULL },
+    { "CON-007", "fills: [gauss, outlier]", "fills: [gauss, gauss]", NULL },
+    { "CON-007", "seeds: [1, 18446744073709551]", "seeds: [7, 1, 7]", NULL },
+    { "CON-007", "depends_on: [other-v1]", "depends_on: [other-v1, other-v1]", NULL },
+    { "CON-007", "prompts: [short]", "prompts: [short, short]", NULL },
+    { "CON-007", "{n_tokens: 3, n_expert: 1, n_expert_used: 1, n_in: 32, n_out: 7, x_per_slot: true, type: q8_0}",
+      "{type: Q4_K, n_expert: 8, n_tokens: 3, n_expert_used: 2, n_in: 256, n_out: 7.0}", NULL }, /* in another order */
+    /* numbers */
+    { "CON-008", "min: 0.99", "min: .99", ".99" },
+    { "CON-008", "min: 0.99", "min: \"0.99\"", "\"0.99\"" },
+    { "CON-008", "max: 1.5e-5", "max: 1e999", "1e999" },
+    { "CON-008", "max: 1.5e-5", "max: .inf", ".inf" },
+    { "CON-008", "max: 1.5e-5", "max: nan", "nan" },
+    { "CON-008", "max: 1.5e-5", "max: 1_5", "1_5" },
+    { "CON-008", "tolerance: 1.0e-6", "tolerance: 0x1p-20", "0x1p-20" },
+    { "CON-008", "n_greedy: 8", "n_greedy: 0", "0" },
+    { "CON-008", "n_greedy: 8", "n_greedy: 8.5", "8.5" },
+    { "CON-008", "tokens: [1420,", "tokens: [-1,", "-1" },
+    { "CON-008", "2147483647]", "2147483648]", "2147483648" },
+    { "CON-008", "seeds: [1,", "seeds: [-1,", "-1" },
+    { "CON-008", "n_in: 256", "n_in: 0", "0" },
+    { "CON-008", "n_in: 256", "n_in: 256.5", "256.5" },
+    { "CON-008", "n_in: 256", "n_in: 99999999999", "99999999999" },
+    { "CON-008", "x_per_slot: true", "x_per_slot: 2", "2" },
+    { "CON-008", "low: -1", "low: -1x", "-1x" },
+    /* keys that need or exclude each other */
+    { "CON-009", "{name: short, tokens: [1420, 0, 2147483647]}", "{name: short}", "{name: short}" },
+    { "CON-009", "from_oracle: p0}", "from_oracle: p0, tokens: [1]}", NULL },
+    { "CON-009", "        prompts: [truth-0]\n", "", NULL },
+    { "CON-009", "        op: moe_matmul\n", "", NULL },
+    { "CON-009", "        seeds: [1, 18446744073709551]\n", "", NULL },
+    { "CON-009", "        fills: [gauss, outlier]\n", "", NULL },
+    { "CON-009", "        spoil: [arch, truncated]\n", "", NULL },
+    { "CON-009", "        op: moe_matmul\n", "        op: moe_matmul\n        prompts: [short]\n", "prompts" },
+    { "CON-009", "        n_greedy: 8\n", "        seeds: [1]\n", "seeds" },
+    { "CON-009", "judge: preload, ", "judge: preload, taps: [logits], ", "taps" },
+    { "CON-009", "        prompts: [truth-0]\n", "        prompts: [short]\n", "short" }, /* the oracle has no answer */
+    { "CON-009", "        prompts: [truth-0, short]\n", "        prompts: [short]\n", NULL },
+    { "CON-009", "    retired: true\n    end_condition: the GPU path exists\n", "    retired: true\n", NULL },
+    { "CON-009", "    unbound_because: no engine offers it\n", "    end_condition: never\n", "end_condition" },
+    { "CON-009", "    check:\n      - {name: loads", "    unbound_because: x\n    check:\n      - {name: loads",
+      "unbound_because" },
+    { "CON-009", "    check:\n      - {name: loads",
+      "    retired: true\n    end_condition: now\n    check:\n      - {name: loads", "check" },
+    { "CON-009", "against: none\n        limit: {max: 1.5e-5", "against: oracle\n        limit: {max: 1.5e-5",
+      "oracle" },
+    /* limits */
+    { "CON-010", "limit: {max: 0}", "limit: {max: 0, min: 0}", "{max" },
+    { "CON-010", "limit: {max: 0}", "limit: {warn: 0}", "{warn" },
+    { "CON-010", "limit: {max: 0}", "limit: {}", "{}" },
+    { "CON-010", "warn: 0.999}", "warn: 0.98}", "0.98" },
+    { "CON-010", "warn: 1.0e-5}", "warn: 2.0e-5}", "2.0e-5" },
+    { "CON-010", "limit: {equal: 0}", "limit: {equal: 0, warn: 0}", "0}" },
+    /* references */
+    { "CON-011", "depends_on: [other-v1]", "depends_on: [other-v1, another-v1]", "another-v1" },
+    { "CON-011", "obligations: [EK-EQV-001, OT-INV-001]", "obligations: [EK-EQV-002, OT-INV-001]", "EK-EQV-002" },
+    { "CON-011", "obligations: [EK-EQV-001, EK_INV_002, OT-INV-001]", "obligations: [EK-EQV-001, EK_INV_020]",
+      "EK_INV_020" },
+    { "CON-011", "prompts: [truth-0]", "prompts: [truth-1]", "truth-1" },
+    { "CON-011", "contract: other-v1", "contract: other-v2", "other-v2" },
+    { "CON-012", "depends_on: [other-v1]", "depends_on: [other-v1, every-key-v1]", "every-key-v1" },
+    /* shapes */
+    { "CON-013", "n_expert_used: 2", "n_expert_used: 9", NULL },
+    { "CON-013", "n_in: 256", "n_in: 255", NULL },
+    { "CON-013", "type: Q4_K", "type: Q9_K", "Q9_K" },
+    { "CON-013", "type: Q4_K", "type: I32", "I32" }, /* a type, but nothing computes with it */
+    /* taps */
+    { "CON-014", "taps: [logits,", "taps: [logit,", "logit" },
+    { "CON-014", "\"blk.*.attn\"", "\"attn\"", "\"attn\"" },
+    { "CON-014", "\"blk.*.attn\"", "\"blk.*.logits\"", "\"blk" },
+    /* self-reference */
+    { "CON-015", "backends: [opencl, cuda]", "backends: [reference, cuda]", "reference" },
+    /* rules of form reach through */
+    { "FORM-015", "rule: Prose", "rule: Prose\n    rule: Prose", "rule: Prose\n    prediction" },
+    { "FORM-011", "rule: Prose", "rule: &a Prose", "&a" },
+    { "FORM-006", "rule: Prose", "rule: \"Pro\\0se\"", "\"Pro" },
+    /* warnings */
+    { "CON-101", "obligations: [EK-EQV-001, EK_INV_002, OT-INV-001]", "obligations: [EK-EQV-001, EK_INV_002]", NULL },
+    { "CON-103", "version: \"1.2.0\"", "version: \"1.3.0\"", "\"1.3.0\"" },
+    { "FORM-022", "rule: Prose", "rule: no", "no" },
+    { "FORM-022", "max: 1.5e-5", "max: 15e-6", "15e-6" },
+};
+
+static fal_place place_of(const char *text, const char *at)
+{
+    fal_place p = { 1, 1 };
+    for (const char *s = text; s < at; s++) {
+        if (*s == '\n')
+            p.line++, p.column = 1;
+        else if (((unsigned char)*s & 0xC0) != 0x80)
+            p.column++;
+    }
+    return p;
+}
+
+START_TEST(every_rule_refuses)
+{
+    const change *c = &changes[_i];
+    char *base = fal_test_read(FAL_TEST_CONTRACTS "/every-key-v1.yaml"),
+         *other = fal_test_read(FAL_TEST_CONTRACTS "/other-v1.yaml");
+    const char *where = NULL;
+    char *text = fal_test_changed(base, c->from, c->to, &where);
+    fal_test_write("every-key-v1.yaml", text);
+    fal_test_write("other-v1.yaml", other);
+    fal_test_loaded l;
+    fal_test_load(&l);
+    const fal_diagnosis *d = fal_test_find(&l, c->rule);
+    ck_assert_msg(d != NULL, "%s: '%s' -> '%s' was not refused; first: %s", c->rule, c->from, c->to,
+                  l.diag.n ? l.diag.items[0].message : "nothing");
+    const bool warns =
+        strcmp(c->rule, "FORM-022") == 0 || strcmp(c->rule, "CON-101") == 0 || strcmp(c->rule, "CON-103") == 0;
+    ck_assert_int_eq(d->is_error, !warns);
+    ck_assert_int_eq(fal_test_errors(&l) > 0, !warns);
+    ck_assert_int_eq(l.status, warns ? FAL_OK : FAL_ERR_INPUT);
+    ck_assert_int_eq(l.set->n_parsed, l.set->n_contracts);
+    for (int i = 0; !warns && i < l.set->n_contracts; i++) ck_assert_str_ne(l.set->contracts[i]->path, d->path);
+    if (c->at) {
+        const char *at = strstr(where, c->at);
+        ck_assert_msg(at != NULL, "no '%s' after the change", c->at);
+        const fal_place p = place_of(text, at);
+        ck_assert_msg(d->place.line == p.line && d->place.column == p.column,
+                      "%s at %d:%d, expected %d:%d ('%s' -> '%s'): %s", c->rule, d->place.line, d->place.column, p.line,
+                      p.column, c->from, c->to, d->message);
+    }
+    free(text);
+    free(base);
+    free(other);
+    fal_test_release(&l);
+}
+END_TEST
+
+START_TEST(suggestions_name_what_was_meant)
+{
+    static const struct {
+        const char *from, *to, *rule, *suggestion;
+    } cases[] = {
+        { "judge: cosine", "judge: cosine\n        jugde: x", "CON-001", "did you mean 'judge'?" },
+        { "status: SHIPPED", "status: SHIPED", "CON-005", "did you mean 'SHIPPED'?" },
+        { "op: moe_matmul", "op: moe_mamtul", "CON-005", "did you mean 'moe_matmul'?" },
+        { "obligations: [EK-EQV-001, OT-INV-001]", "obligations: [EK-EQV-001, OT-INV-01]", "CON-011",
+          "did you mean 'OT-INV-001'?" },
+        { "depends_on: [other-v1]", "depends_on: [othr-v1]", "CON-011", "did you mean 'other-v1'?" },
+        { "prompts: [short]", "prompts: [shrot]", "CON-011", "did you mean 'short'?" },
+        { "\"blk.*.attn\"", "attn", "CON-014", "did you mean 'blk.*.attn'?" },
+        { "{name: short,", "{named: short,", "CON-001", "did you mean 'name'?" },
+        { "{name: short,", "{zebra: short,", "CON-001", "one of: name, tokens, from_oracle" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fal_test_write_changed(cases[i].from, cases[i].to);
+        fal_test_loaded l;
+        fal_test_load(&l);
+        const fal_diagnosis *d = fal_test_find(&l, cases[i].rule);
+        ck_assert_msg(d && d->suggestion && strcmp(d->suggestion, cases[i].suggestion) == 0, "'%s': %s", cases[i].to,
+                      d && d->suggestion ? d->suggestion : "none");
+        fal_test_release(&l);
+    }
+}
+END_TEST
+
+Suite *fal_suite_contract_rules(void)
+{
+    Suite *s = suite_create("contract_rules");
+    TCase *rules = tcase_create("rules");
+    tcase_add_checked_fixture(rules, fal_test_make_folder, fal_test_remove_folder);
+    tcase_add_loop_test(rules, every_rule_refuses, 0, (int)(sizeof changes / sizeof changes[0]));
+    tcase_add_test(rules, suggestions_name_what_was_meant);
+    suite_add_tcase(s, rules);
+    return s;
+}
