@@ -49,18 +49,22 @@ static __device__ void operator+=(float4 &a, float4 b)
 #define FAL_F16 1
 #define FAL_Q8_0 8
 #define FAL_Q4_K 12
+#define FAL_Q5_K 13
 #define FAL_Q6_K 14
+#define FAL_BF16 30
 
-/* Columns that one step of a row product takes: a Q4_K or Q6_K block, eight Q8_0 blocks. */
+/* Columns that one step of a row product takes: a block of a K-quant, eight Q8_0 blocks. */
 #define FAL_STEP 256
 
 /* Bytes of a row of n columns; 64 bits, because a tensor may exceed 4 GB. */
 static __device__ long fal_row_bytes(int type, int n)
 {
     switch (type) {
-    case FAL_F16: return (long)n * 2;
+    case FAL_F16:
+    case FAL_BF16: return (long)n * 2;
     case FAL_Q8_0: return (long)(n / 32) * 34;
     case FAL_Q4_K: return (long)(n / 256) * 144;
+    case FAL_Q5_K: return (long)(n / 256) * 176;
     case FAL_Q6_K: return (long)(n / 256) * 210;
     default: return (long)n * 4;
     }
@@ -69,6 +73,20 @@ static __device__ long fal_row_bytes(int type, int n)
 static __device__ float fal_half_at(const unsigned char *p)
 {
     return __half2float(*(const __half *)p);
+}
+
+/* A bfloat16 is the upper half of a float. */
+static __device__ float fal_bf16_at(const unsigned char *p)
+{
+    return __uint_as_float((unsigned)*(const unsigned short *)p << 16);
+}
+
+/* Element p of a row whose type has no blocks. */
+static __device__ float fal_element_at(int type, const unsigned char *row, int p)
+{
+    return type == FAL_F16    ? fal_half_at(row + (long)p * 2)
+           : type == FAL_BF16 ? fal_bf16_at(row + (long)p * 2)
+                              : ((const float *)row)[p];
 }
 
 /* Q4_K block, 144 bytes for 256 weights: f16 d, f16 dmin, 12 bytes with eight 6-bit scales and eight 6-bit mins, 128
@@ -91,6 +109,9 @@ static __device__ float2 fal_q4_k_scale(const unsigned char *block, int j)
     }
     return make_float2(fal_half_at(block) * (float)scale, fal_half_at(block + 2) * (float)mins);
 }
+
+/* Q5_K block, 176 bytes for 256 weights: d, dmin and scales as in Q4_K, 32 bytes qh (high bits), 128 bytes of codes (low
+   4 bits) as in Q4_K. Bit j of qh[l] is bit 4 of the code of weight l of sub-block j. */
 
 /* Q6_K block, 210 bytes for 256 weights: 128 bytes ql (low 4 bits), 64 bytes qh (high 2 bits), 16 signed 8-bit scales,
    f16 d. Half h (128 weights) has ql 64h .. 64h+63 and qh 32h .. 32h+31; weight 32k + l of the half (k 0..3, l 0..31):
@@ -172,6 +193,16 @@ static __device__ void fal_lane_weights(int type, const unsigned char *row, int 
         *b = high.x * fal_bytes_4((q >> 4) & 0x0f0f0f0fu) - high.y;
         *at_a = first + c * 64 + l;
         *at_b = *at_a + 32;
+    } else if (type == FAL_Q5_K) {
+        const unsigned char *block = row + (long)step * 176;
+        const int c = lane / 8, l = lane % 8 * 4; /* chunk of 64 weights, first code byte in it */
+        const unsigned q = *(const unsigned *)(block + 48 + c * 32 + l); /* blocks are multiples of 4 bytes */
+        const unsigned qh = *(const unsigned *)(block + 16 + l) >> (2 * c);
+        const float2 low = fal_q4_k_scale(block, 2 * c), high = fal_q4_k_scale(block, 2 * c + 1);
+        *a = low.x * fal_bytes_4((q & 0x0f0f0f0fu) | (qh & 0x01010101u) << 4) - low.y;
+        *b = high.x * fal_bytes_4(((q >> 4) & 0x0f0f0f0fu) | (qh & 0x02020202u) << 3) - high.y;
+        *at_a = first + c * 64 + l;
+        *at_b = *at_a + 32;
     } else if (type == FAL_Q6_K) {
         const unsigned char *block = row + (long)step * 210;
         const int h = lane / 16, j = lane % 16 * 4; /* half of the block, first ql byte in it */
@@ -200,8 +231,8 @@ static __device__ void fal_lane_weights(int type, const unsigned char *row, int 
         float va[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, vb[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
         for (int i = 0; i < 4; i++) {
             const int p = *at_a + i, q = *at_b + i;
-            if (p < n) va[i] = type == FAL_F16 ? fal_half_at(row + (long)p * 2) : ((const float *)row)[p];
-            if (q < n) vb[i] = type == FAL_F16 ? fal_half_at(row + (long)q * 2) : ((const float *)row)[q];
+            if (p < n) va[i] = fal_element_at(type, row, p);
+            if (q < n) vb[i] = fal_element_at(type, row, q);
         }
         *a = make_float4(va[0], va[1], va[2], va[3]);
         *b = make_float4(vb[0], vb[1], vb[2], vb[3]);

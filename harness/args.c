@@ -53,7 +53,7 @@ static fal_status check_type(const char *op, uint32_t type, const char *n_name, 
 {
     const fal_type_info *t = fal_type_get(type);
     if (!t->name || !t->computed)
-        return fal_fail(err, FAL_ERR_INPUT, "F32, F16, Q8_0, Q4_K and Q6_K are computed",
+        return fal_fail(err, FAL_ERR_INPUT, "F32, F16, BF16, Q8_0, Q4_K, Q5_K and Q6_K are computed",
                         "%s: weights of type %s (%u) are not computed", op, t->name ? t->name : "unknown", type);
     if ((uint32_t)n % t->block_elems != 0)
         return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s is %d, expected a multiple of %u, the block of %s", op,

@@ -103,7 +103,7 @@ static bool check_dim(fal_contract_file *f, const fal_yaml_node *node, const dim
     if (d->kind == DIM_TYPE) {
         const int type = fal_type_by_name(p->text);
         if (type >= 0 && fal_type_get((uint32_t)type)->computed) return true;
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-013", FAL_AT(node), "computed are F32, F16, Q8_0, Q4_K and Q6_K",
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-013", FAL_AT(node), "computed are F32, F16, BF16, Q8_0, Q4_K, Q5_K and Q6_K",
                      "'%s' is not a tensor type that anything computes with", fal_shown(f, p->text));
         return false;
     }

@@ -216,7 +216,7 @@ static fal_status take_params(fal_fixture *f, const op_info *base, const op_info
             if (!has_weights(o)) return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: type: this op has no weights", o->op);
             const int type = v->text ? fal_type_by_name(v->text) : -1;
             if (type < 0 || !fal_type_get((uint32_t)type)->computed)
-                return fal_fail(err, FAL_ERR_INPUT, "use F32, F16, Q8_0, Q4_K or Q6_K", "%s: type: nothing computes '%.40s'",
+                return fal_fail(err, FAL_ERR_INPUT, "use F32, F16, BF16, Q8_0, Q4_K, Q5_K or Q6_K", "%s: type: nothing computes '%.40s'",
                                 o->op, v->text ? v->text : "a number");
             f->type = (uint32_t)type;
             f->has_type = true;

@@ -131,6 +131,7 @@ static void put_bytes(unsigned char *to, size_t n, const fal_rng *r, uint64_t dr
 /* Every code and sub-scale is equally likely. The block scale makes an element's root mean square about size:
      Q8_0  |q| over -128..127 has rms 73.9
      Q4_K  d sc q - dmin m with 6-bit sc, m and 4-bit q: with dmin = 7.5 d the mean is 0 and the rms 255 d
+     Q5_K  the same with 5-bit q: dmin = 15.5 d, rms 527 d
      Q6_K  8-bit sc (rms 73.9) times q - 32 (rms 18.5): rms 1366 d; d of either sign, as quantisers make it
    Each block has 64 draws of its own. */
 static void draw_block(uint32_t type, unsigned char *to, double size, const fal_rng *r, uint64_t block)
@@ -146,11 +147,24 @@ static void draw_block(uint32_t type, unsigned char *to, double size, const fal_
         put_scale(to + 2, 7.5 * size / 255, r, draw + 1, false);
         put_bytes(to + 4, 140, r, draw + 2);
         break;
+    case FAL_TYPE_Q5_K: /* f16 d, f16 dmin, 12 bytes of scales and minima, 32 of high and 128 of low code bits */
+        put_scale(to, size / 527, r, draw, false);
+        put_scale(to + 2, 15.5 * size / 527, r, draw + 1, false);
+        put_bytes(to + 4, 172, r, draw + 2);
+        break;
     default: /* Q6_K: 128 bytes of low and 64 of high code bits, 16 scales, f16 d */
         put_bytes(to, 208, r, draw + 2);
         put_scale(to + 208, size / 1366, r, draw, true);
         break;
     }
+}
+
+/* The bfloat16 nearest to a finite v, ties to even. */
+static uint16_t to_bf16(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 static void draw_weight(const fal_fixture *f, const fal_buffer *b, const fal_rng *r)
@@ -164,9 +178,9 @@ static void draw_weight(const fal_fixture *f, const fal_buffer *b, const fal_rng
     for (size_t i = 0; is_quantised && i < n / t->block_elems; i++) draw_block(f->type, to + i * t->block_bytes, size, r, i);
     for (size_t i = 0; !is_quantised && i < n; i++) {
         const float v = (float)((double)fal_rng_gauss(r, i) * size);
-        const uint16_t h = fal_float_to_half(v);
-        if (f->type == FAL_TYPE_F16) memcpy(to + 2 * i, &h, sizeof h);
-        else memcpy(to + 4 * i, &v, sizeof v);
+        const uint16_t h = f->type == FAL_TYPE_BF16 ? to_bf16(v) : fal_float_to_half(v);
+        if (f->type == FAL_TYPE_F32) memcpy(to + 4 * i, &v, sizeof v);
+        else memcpy(to + 2 * i, &h, sizeof h);
     }
 }
 

@@ -42,11 +42,12 @@ static const char *own_path(const char *argv0, char *buffer, size_t size)
     return buffer;
 }
 
-/* A stream that is closed at the start would give its number to the first file that is opened. */
+/* A stream that is closed at the start would give its number to the first file that is opened. What takes its place can
+   only be used the wrong way round, so that output to a closed stdout still fails and is noticed. */
 static void open_standard_streams(void)
 {
     for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
 static void say_exit(int status, const fal_error *err)

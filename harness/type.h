@@ -22,7 +22,7 @@ typedef struct {
     const char *name;     /* "Q4_K", NULL when the number is not a type (or one that was removed) */
     uint32_t block_elems; /* elements of a block: 1, 32 or 256 */
     uint32_t block_bytes; /* bytes of a block */
-    bool computed;        /* reference and backends compute with it (F32, F16, Q8_0, Q4_K, Q6_K) */
+    bool computed;        /* reference and backends compute with it (F32, F16, BF16, Q8_0, Q4_K, Q5_K, Q6_K) */
 } fal_type_info;
 
 /* what    The row of the type table for a number from a file; its name is NULL when no such type exists. Never NULL.

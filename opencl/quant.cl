@@ -17,18 +17,22 @@
 #define FAL_F16 1
 #define FAL_Q8_0 8
 #define FAL_Q4_K 12
+#define FAL_Q5_K 13
 #define FAL_Q6_K 14
+#define FAL_BF16 30
 
-/* Columns that one step of a row product takes: a Q4_K or Q6_K block, eight Q8_0 blocks. */
+/* Columns that one step of a row product takes: a block of a K-quant, eight Q8_0 blocks. */
 #define FAL_STEP 256
 
 /* Bytes of a row of n columns; 64 bits, because a tensor may exceed 4 GB. */
 static long fal_row_bytes(int type, int n)
 {
     switch (type) {
-    case FAL_F16: return (long)n * 2;
+    case FAL_F16:
+    case FAL_BF16: return (long)n * 2;
     case FAL_Q8_0: return (long)(n / 32) * 34;
     case FAL_Q4_K: return (long)(n / 256) * 144;
+    case FAL_Q5_K: return (long)(n / 256) * 176;
     case FAL_Q6_K: return (long)(n / 256) * 210;
     default: return (long)n * 4;
     }
@@ -37,6 +41,20 @@ static long fal_row_bytes(int type, int n)
 static float fal_half_at(const __global uchar *p)
 {
     return vload_half(0, (const __global half *)p);
+}
+
+/* A bfloat16 is the upper half of a float. */
+static float fal_bf16_at(const __global uchar *p)
+{
+    return as_float((uint)*(const __global ushort *)p << 16);
+}
+
+/* Element p of a row whose type has no blocks. */
+static float fal_element_at(int type, const __global uchar *row, int p)
+{
+    return type == FAL_F16    ? fal_half_at(row + (long)p * 2)
+           : type == FAL_BF16 ? fal_bf16_at(row + (long)p * 2)
+                              : ((const __global float *)row)[p];
 }
 
 /* Q4_K block, 144 bytes for 256 weights: f16 d, f16 dmin, 12 bytes with eight 6-bit scales and eight 6-bit mins, 128
@@ -59,6 +77,9 @@ static float2 fal_q4_k_scale(const __global uchar *block, int j)
     }
     return (float2)(fal_half_at(block) * (float)scale, fal_half_at(block + 2) * (float)mins);
 }
+
+/* Q5_K block, 176 bytes for 256 weights: d, dmin and scales as in Q4_K, 32 bytes qh (high bits), 128 bytes of codes (low
+   4 bits) as in Q4_K. Bit j of qh[l] is bit 4 of the code of weight l of sub-block j. */
 
 /* Q6_K block, 210 bytes for 256 weights: 128 bytes ql (low 4 bits), 64 bytes qh (high 2 bits), 16 signed 8-bit scales,
    f16 d. Half h (128 weights) has ql 64h .. 64h+63 and qh 32h .. 32h+31; weight 32k + l of the half (k 0..3, l 0..31):
@@ -129,6 +150,17 @@ static void fal_lane_weights(int type, const __global uchar *row, int n, int ste
         *b = high.x * convert_float4(q >> (uchar4)(4)) - high.y;
         *at_a = first + c * 64 + l;
         *at_b = *at_a + 32;
+    } else if (type == FAL_Q5_K) {
+        const __global uchar *block = row + (long)step * 176;
+        const int c = lane / 8, l = lane % 8 * 4; /* chunk of 64 weights, first code byte in it */
+        const uchar4 q = vload4(0, block + 48 + c * 32 + l), qh = vload4(0, block + 16 + l) >> (uchar4)(2 * c);
+        const float2 low = fal_q4_k_scale(block, 2 * c), high = fal_q4_k_scale(block, 2 * c + 1);
+        const uchar4 low_codes = (q & (uchar4)(15)) | ((qh & (uchar4)(1)) << (uchar4)(4));
+        const uchar4 high_codes = (q >> (uchar4)(4)) | ((qh & (uchar4)(2)) << (uchar4)(3));
+        *a = low.x * convert_float4(low_codes) - low.y;
+        *b = high.x * convert_float4(high_codes) - high.y;
+        *at_a = first + c * 64 + l;
+        *at_b = *at_a + 32;
     } else if (type == FAL_Q6_K) {
         const __global uchar *block = row + (long)step * 210;
         const int h = lane / 16, j = lane % 16 * 4; /* half of the block, first ql byte in it */
@@ -157,8 +189,8 @@ static void fal_lane_weights(int type, const __global uchar *row, int n, int ste
         float va[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, vb[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
         for (int i = 0; i < 4; i++) {
             const int p = *at_a + i, q = *at_b + i;
-            if (p < n) va[i] = type == FAL_F16 ? fal_half_at(row + (long)p * 2) : ((const __global float *)row)[p];
-            if (q < n) vb[i] = type == FAL_F16 ? fal_half_at(row + (long)q * 2) : ((const __global float *)row)[q];
+            if (p < n) va[i] = fal_element_at(type, row, p);
+            if (q < n) vb[i] = fal_element_at(type, row, q);
         }
         *a = (float4)(va[0], va[1], va[2], va[3]);
         *b = (float4)(vb[0], vb[1], vb[2], vb[3]);
@@ -237,6 +269,19 @@ static void fal_step_weights(int type, const __global uchar *row, int n, int ste
             w[4 * c + 2] = high.x * convert_float16(q0 >> (uchar16)(4)) - high.y;
             w[4 * c + 3] = high.x * convert_float16(q1 >> (uchar16)(4)) - high.y;
         }
+    } else if (type == FAL_Q5_K) {
+        const __global uchar *block = row + (long)step * 176;
+        const uchar16 qh0 = vload16(1, block), qh1 = vload16(2, block);
+        for (int c = 0; c < 4; c++) {
+            const float2 low = fal_q4_k_scale(block, 2 * c), high = fal_q4_k_scale(block, 2 * c + 1);
+            const uchar16 q0 = vload16(2 * c, block + 48), q1 = vload16(2 * c + 1, block + 48);
+            const uchar16 h0 = qh0 >> (uchar16)(2 * c), h1 = qh1 >> (uchar16)(2 * c);
+            const uchar16 one = (uchar16)(1), two = (uchar16)(2), three = (uchar16)(3), four = (uchar16)(4);
+            w[4 * c] = low.x * convert_float16((q0 & (uchar16)(15)) | ((h0 & one) << four)) - low.y;
+            w[4 * c + 1] = low.x * convert_float16((q1 & (uchar16)(15)) | ((h1 & one) << four)) - low.y;
+            w[4 * c + 2] = high.x * convert_float16((q0 >> four) | ((h0 & two) << three)) - high.y;
+            w[4 * c + 3] = high.x * convert_float16((q1 >> four) | ((h1 & two) << three)) - high.y;
+        }
     } else if (type == FAL_Q6_K) {
         const __global uchar *block = row + (long)step * 210;
         const __global char *scale = (const __global char *)(block + 192);
@@ -263,14 +308,16 @@ static void fal_step_weights(int type, const __global uchar *row, int n, int ste
             w[2 * i] = d * convert_float16(vload16(0, q));
             w[2 * i + 1] = d * convert_float16(vload16(1, q));
         }
-    } else if (type == FAL_F16) {
+    } else if (type == FAL_F16 || type == FAL_BF16) {
         for (int i = 0; i < 16; i++) {
             const int at = first + 16 * i;
             if (at + 16 <= n) {
-                w[i] = vload_half16(0, (const __global half *)row + at);
+                w[i] = type == FAL_F16
+                           ? vload_half16(0, (const __global half *)row + at)
+                           : as_float16(convert_uint16(vload16(0, (const __global ushort *)row + at)) << (uint16)(16));
             } else {
                 float v[16];
-                for (int l = 0; l < 16; l++) v[l] = at + l < n ? fal_half_at(row + (long)(at + l) * 2) : 0.0f;
+                for (int l = 0; l < 16; l++) v[l] = at + l < n ? fal_element_at(type, row, at + l) : 0.0f;
                 w[i] = vload16(0, v);
             }
         }

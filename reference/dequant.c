@@ -21,6 +21,18 @@ static void dequant_f16(const unsigned char *blocks, size_t n_blocks, float *out
     for (size_t i = 0; i < n_blocks; i++) out[i] = half_at(blocks + 2 * i);
 }
 
+/* BF16, one element in 2 bytes: the upper half of the f32, sign, 8 bits of exponent and 7 of fraction:
+
+     f32 bit   31      30 .. 23    22 .. 16          15 .. 0
+               sign    exponent    fraction, high    0 */
+static void dequant_bf16(const unsigned char *blocks, size_t n_blocks, float *out)
+{
+    for (size_t i = 0; i < n_blocks; i++) {
+        const uint32_t bits = (uint32_t)blocks[2 * i] << 16 | (uint32_t)blocks[2 * i + 1] << 24;
+        memcpy(out + i, &bits, sizeof bits);
+    }
+}
+
 /* Q8_0, 32 elements in 34 bytes:  0..1 d (f16) | 2..33 q[32] (i8)            y[i] = d q[i] */
 static void dequant_q8_0(const unsigned char *blocks, size_t n_blocks, float *out)
 {
@@ -31,7 +43,7 @@ static void dequant_q8_0(const unsigned char *blocks, size_t n_blocks, float *ou
     }
 }
 
-/* Scale and minimum of sub-block j = 0..7 out of the 12 bytes s of a Q4_K block (6 bits each):
+/* Scale and minimum of sub-block j = 0..7 out of the 12 bytes s of a Q4_K or Q5_K block (6 bits each):
 
      byte       7 6       5 4 3 2 1 0
      s[0..3]    sc[4..7]  sc[0..3]        upper two bits: bits 4..5 of scale 4 + j
@@ -71,6 +83,38 @@ static void dequant_q4_k(const unsigned char *blocks, size_t n_blocks, float *ou
             const float d_high = d * (float)sc_high, min_high = dmin * (float)m_high;
             for (int i = 0; i < 32; i++) y[i] = d_low * (float)(q[i] & 15) - min_low;
             for (int i = 0; i < 32; i++) y[32 + i] = d_high * (float)(q[i] >> 4) - min_high;
+        }
+    }
+}
+
+/* Q5_K, 256 elements in 176 bytes:
+     0..1 d (f16) | 2..3 dmin (f16) | 4..15 scales and minimums | 16..47 qh (high bit) | 48..175 ql (low 4 bits)
+   Scales, minimums and the 4 runs of ql are those of Q4_K; qh[i] holds the fifth bits of the elements i of all eight
+   sub-blocks:
+
+     ql[32 r + i]  7 6 5 4                       3 2 1 0
+                   element 64 r + 32 + i         element 64 r + i
+     qh[i]         7     6     5     4     3     2     1     0
+     run           3     3     2     2     1     1     0     0
+     nibble        high  low   high  low   high  low   high  low
+
+   y = (d sc) q - (dmin m), q = ql + 16 qh, where again only the difference rounds. */
+static void dequant_q5_k(const unsigned char *blocks, size_t n_blocks, float *out)
+{
+    for (size_t b = 0; b < n_blocks; b++, blocks += 176, out += 256) {
+        const float d = half_at(blocks);
+        const float dmin = half_at(blocks + 2);
+        const unsigned char *qh = blocks + 16;
+        for (int j = 0; j < 8; j++) {
+            const unsigned char *ql = blocks + 48 + 32 * (j / 2);
+            float *y = out + 32 * j;
+            int sc, m;
+            q4_k_scale(blocks + 4, j, &sc, &m);
+            const float scale = d * (float)sc, minimum = dmin * (float)m;
+            for (int i = 0; i < 32; i++) {
+                const int q = (ql[i] >> 4 * (j & 1) & 15) | (qh[i] >> j & 1) << 4;
+                y[i] = scale * (float)q - minimum;
+            }
         }
     }
 }
@@ -116,7 +160,9 @@ fal_dequant_fn fal_dequant_find(uint32_t type)
     case FAL_TYPE_F16: return dequant_f16;
     case FAL_TYPE_Q8_0: return dequant_q8_0;
     case FAL_TYPE_Q4_K: return dequant_q4_k;
+    case FAL_TYPE_Q5_K: return dequant_q5_k;
     case FAL_TYPE_Q6_K: return dequant_q6_k;
+    case FAL_TYPE_BF16: return dequant_bf16;
     default: return NULL;
     }
 }

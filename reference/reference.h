@@ -24,9 +24,9 @@ fal_status fal_reference_session_open(fal_context *ctx, const fal_model *model, 
 void fal_reference_session_close(fal_session *s);
 fal_status fal_reference_reset(fal_session *s, fal_error *err);
 /* what    As in fal_backend. A request is computed in chunks of at most 256 tokens, all layers of a chunk before the
-           next; taps see the rows of one chunk at a time (and of the logits fewer when the vocabulary is large). When nothing
-           wants final_norm or logits, both are computed, and may be forced, for the last position alone, and only when
-           next is not NULL.
+           next; taps see the rows of one chunk at a time (and of the logits fewer when the vocabulary is large). When
+           nothing wants final_norm or logits, both are computed, and may be forced, for the last position alone, and
+           only when next is not NULL.
    refuses what fal_request_check refuses. After a failure the positions are those from before the call. */
 fal_status fal_reference_forward(fal_session *s, const int32_t *tokens, int n_tokens, const fal_taps *taps,
                                  int32_t *next, fal_error *err);

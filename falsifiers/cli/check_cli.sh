@@ -157,6 +157,9 @@ else
     echo "no OpenCL CPU device here: the tests that run kernels are left out"
 fi
 
+"$program" plan --no-probe >&- 2>/dev/null
+[ $? = 8 ] && ok || bad "plan with stdout closed is not exit 8"
+
 # ---- bad input ----
 head -c 4096 /dev/urandom >"$work/garbage.gguf"
 expect 3 inspect "$work/garbage.gguf"

@@ -29,7 +29,8 @@ static const struct {
     uint32_t type;
     const char *stem;
 } vectors[] = {
-    { FAL_TYPE_F16, "f16" }, { FAL_TYPE_Q8_0, "q8_0" }, { FAL_TYPE_Q4_K, "q4_k" }, { FAL_TYPE_Q6_K, "q6_k" },
+    { FAL_TYPE_F16, "f16" },   { FAL_TYPE_BF16, "bf16" }, { FAL_TYPE_Q8_0, "q8_0" },
+    { FAL_TYPE_Q4_K, "q4_k" }, { FAL_TYPE_Q5_K, "q5_k" }, { FAL_TYPE_Q6_K, "q6_k" },
 };
 
 /* Rule: a decoded weight has the bits that the file format defines, for every kind of block. */

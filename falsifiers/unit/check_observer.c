@@ -95,6 +95,31 @@ static const struct {
     { "refuse", FAL_OUTCOME_REFUSED, 30, "token 99" },
 };
 
+/* Whether a process is running; one that is dead but not yet collected by its parent is not. */
+static bool is_running(int pid)
+{
+    char path[64], state = 'Z';
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "r");
+    if (!f) return false;
+    if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1) state = 'Z';
+    fclose(f);
+    return state != 'Z' && state != 'X';
+}
+
+START_TEST(nobody_is_left) /* rule: what a dead observer started is ended with it */
+{
+    fal_observer *o = make(FAL_BAD_OBSERVER);
+    const fal_outcome out = run(o, "abandon", 30);
+    const int pid = atoi(out.log_tail);
+    ck_assert_msg(pid > 1, "no process number in: %s", out.log_tail);
+    const double start = now();
+    while (is_running(pid) && now() - start < 3) usleep(10000);
+    ck_assert(!is_running(pid));
+    fal_observer_free(o);
+}
+END_TEST
+
 START_TEST(told_apart) /* rule: what an observer did is what the outcome says, and the next spec is observed */
 {
     fal_observer *o = make(FAL_BAD_OBSERVER);
@@ -315,6 +340,7 @@ Suite *fal_suite_observer(void)
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, told_apart, 0, (int)(sizeof bad / sizeof bad[0]));
+    tcase_add_test(t, nobody_is_left);
     tcase_add_test(t, another_backends_file);
     tcase_add_test(t, flood);
     tcase_add_test(t, restarts);

@@ -1,61 +1,14 @@
-/* Tests of every op of the reference against its closed form in long double, and of the edges of its domain. */
+/* Tests of the ops of the reference that read no weight matrix: closed forms in long double, and edges of the domain. */
+#include "falsifiers/unit/op_numbers.h"
 #include "reference/reference.h"
 
 #include <check.h>
-#include <float.h>
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 Suite *fal_suite_reference_ops(void);
-
-/* ---- inputs and comparison --------------------------------------------------------------------------------------- */
-
-static uint64_t next(uint64_t *state) /* splitmix64 */
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-/* n numbers in [-scale, scale), with full 24-bit fractions. */
-static void fill(float *x, size_t n, float scale, uint64_t seed)
-{
-    for (size_t i = 0; i < n; i++) x[i] = (float)((double)(next(&seed) >> 11) * 0x1p-52 - 1.0) * scale;
-}
-
-static void *take(size_t n, size_t unit)
-{
-    void *p = malloc(n * unit);
-    ck_assert_ptr_nonnull(p);
-    memset(p, 0xFF, n * unit);
-    return p;
-}
-
-static float *floats(size_t n)
-{
-    return take(n, sizeof(float));
-}
-
-static float *filled(size_t n, float scale, uint64_t seed)
-{
-    float *x = floats(n);
-    fill(x, n, scale, seed);
-    return x;
-}
-
-/* Rule of all ops: one rounding to f32 (half a unit, 2^-24 relative, or half the smallest subnormal) after float64 sums
-   of n_terms terms, each of which may lose 2^-53 of the sum of magnitudes. */
-static void near_enough(const char *what, size_t i, float got, long double want, size_t n_terms, long double magnitude)
-{
-    const long double summing = (long double)(n_terms + 8) * 0x1p-53L * magnitude;
-    const long double bound = fabsl(want) * 0x1.00001p-24L + summing + 0x1p-150L;
-    ck_assert_msg(fabsl((long double)got - want) <= bound, "%s[%zu]: %a, expected %La +- %La", what, i, (double)got,
-                  want, bound);
-}
 
 #define RUN(op, ...)                                                                                                   \
     do {                                                                                                               \
@@ -74,7 +27,7 @@ static void check_norm(const float *x, const float *w, const float *y, size_t n_
         const long double root = sqrtl(sum / (long double)n + eps);
         for (size_t i = 0; i < n; i++) {
             const long double want = (long double)x[r * n + i] * w[i] / root;
-            near_enough("norm", r * n + i, y[r * n + i], want, n, fabsl(want));
+            fal_test_near("norm", r * n + i, y[r * n + i], want, n, fabsl(want));
         }
     }
 }
@@ -87,11 +40,12 @@ static const struct { size_t rows, n; float scale, eps; } norms[] = {
 START_TEST(norms_match_the_closed_form)
 {
     const size_t rows = norms[_i].rows, n = norms[_i].n;
-    float *x = filled(rows * n, norms[_i].scale, 1), *w = filled(n, 2.0f, 2), *y = floats(rows * n);
+    float *x = fal_test_filled(rows * n, norms[_i].scale, 1), *w = fal_test_filled(n, 2.0f, 2),
+          *y = fal_test_floats(rows * n);
     RUN(rmsnorm, .n_tokens = (int)rows, .n_embd = (int)n, .eps = norms[_i].eps, .x = x, .w = w, .y = y);
     check_norm(x, w, y, rows, n, norms[_i].eps);
-    float *z = floats(2 * rows * n);
-    float *x2 = filled(2 * rows * n, norms[_i].scale, 3);
+    float *z = fal_test_floats(2 * rows * n);
+    float *x2 = fal_test_filled(2 * rows * n, norms[_i].scale, 3);
     RUN(qk_norm, .n_tokens = (int)rows, .n_head = 2, .head_dim = (int)n, .eps = norms[_i].eps, .x = x2, .w = w, .y = z);
     check_norm(x2, w, z, 2 * rows, n, norms[_i].eps);
     free(x2);
@@ -121,7 +75,7 @@ START_TEST(rope_rotates_half_pairs)
             cos_t[p * D / 2 + i] = (float)cosl(p * powl(1e6L, -2.0L * i / D));
             sin_t[p * D / 2 + i] = (float)sinl(p * powl(1e6L, -2.0L * i / D));
         }
-    fill(x, T * H * D, 1.0f, 4);
+    fal_test_fill(x, T * H * D, 1.0f, 4);
     RUN(rope, .n_tokens = T, .n_head = H, .head_dim = D, .first_pos = FIRST, .n_ctx = CTX, .x = x, .cos = cos_t,
         .sin = sin_t, .y = y);
     for (int t = 0; t < T; t++)
@@ -131,7 +85,7 @@ START_TEST(rope_rotates_half_pairs)
                 const long double c = cos_t[(FIRST + t) * D / 2 + pair], s = sin_t[(FIRST + t) * D / 2 + pair];
                 const long double a = x[at + pair], b = x[at + pair + D / 2];
                 const long double want = i < D / 2 ? a * c - b * s : b * c + a * s;
-                near_enough("rope", (size_t)(at + i), y[at + i], want, 2, fabsl(a) + fabsl(b));
+                fal_test_near("rope", (size_t)(at + i), y[at + i], want, 2, fabsl(a) + fabsl(b));
             }
     /* Position 0 is the identity. */
     RUN(rope, .n_tokens = 1, .n_head = H, .head_dim = D, .first_pos = 0, .n_ctx = CTX, .x = x, .cos = cos_t,
@@ -144,10 +98,10 @@ START_TEST(kv_store_writes_its_slots_only)
 {
     enum { T = 2, G = 2, D = 3, CTX = 5, FIRST = 2 };
     float k[T * G * D], v[T * G * D], kc[CTX * G * D], vc[CTX * G * D], k0[CTX * G * D], v0[CTX * G * D];
-    fill(k, T * G * D, 1.0f, 5);
-    fill(v, T * G * D, 1.0f, 6);
+    fal_test_fill(k, T * G * D, 1.0f, 5);
+    fal_test_fill(v, T * G * D, 1.0f, 6);
     memset(kc, 0xFF, sizeof kc);
-    fill(vc, CTX * G * D, 1.0f, 7);
+    fal_test_fill(vc, CTX * G * D, 1.0f, 7);
     memcpy(k0, kc, sizeof kc);
     memcpy(v0, vc, sizeof vc);
     memcpy(k0 + FIRST * G * D, k, sizeof k);
@@ -162,172 +116,12 @@ END_TEST
 START_TEST(add_rounds_once)
 {
     enum { N = 1000 };
-    float *a = filled(N, 1.0f, 8), *b = filled(N, 1e-3f, 9), *y = floats(N);
+    float *a = fal_test_filled(N, 1.0f, 8), *b = fal_test_filled(N, 1e-3f, 9), *y = fal_test_floats(N);
     RUN(add, .n_tokens = 4, .n_embd = N / 4, .a = a, .b = b, .y = y);
     for (int i = 0; i < N; i++) ck_assert(y[i] == (float)((long double)a[i] + b[i]));
     free(y);
     free(b);
     free(a);
-}
-END_TEST
-
-/* ---- matrix products --------------------------------------------------------------------------------------------- */
-
-/* 64 blocks of a type and their values as the gguf package decodes them (falsifiers/vectors). */
-typedef struct {
-    unsigned char *blocks;
-    float *values;
-    size_t n;
-} weights;
-
-static void *read_all(const char *stem, const char *ending, size_t *n)
-{
-    char path[128];
-    snprintf(path, sizeof path, "falsifiers/vectors/%s.%s", stem, ending);
-    FILE *f = fopen(path, "rb");
-    ck_assert_msg(f != NULL, "cannot open %s", path);
-    unsigned char *bytes = take(1 << 17, 1);
-    *n = fread(bytes, 1, 1 << 17, f);
-    ck_assert_uint_gt(*n, 0);
-    fclose(f);
-    return bytes;
-}
-
-static weights load(const char *stem)
-{
-    weights w;
-    size_t n_bytes;
-    w.blocks = read_all(stem, "blocks", &n_bytes);
-    w.values = read_all(stem, "f32", &n_bytes);
-    w.n = n_bytes / sizeof(float);
-    return w;
-}
-
-static void unload(weights *w)
-{
-    free(w->blocks);
-    free(w->values);
-}
-
-static void check_dot(const char *what, size_t i, float got, const float *w, const float *x, size_t n)
-{
-    long double want = 0.0L, magnitude = 0.0L;
-    for (size_t c = 0; c < n; c++) {
-        want += (long double)w[c] * x[c];
-        magnitude += fabsl((long double)w[c] * x[c]);
-    }
-    near_enough(what, i, got, want, n, magnitude);
-}
-
-static const struct { uint32_t type; const char *stem; size_t n_in; } products[] = {
-    { FAL_TYPE_F16, "f16", 32 }, { FAL_TYPE_Q8_0, "q8_0", 64 }, { FAL_TYPE_Q4_K, "q4_k", 256 },
-    { FAL_TYPE_Q4_K, "q4_k", 1024 }, { FAL_TYPE_Q6_K, "q6_k", 512 },
-};
-
-START_TEST(matmul_matches_the_closed_form)
-{
-    weights w = load(products[_i].stem);
-    const size_t n_in = products[_i].n_in, n_out = w.n / n_in, n_tokens = 3;
-    float *x = filled(n_tokens * n_in, 1.0f, 10), *y = floats(n_tokens * n_out);
-    RUN(matmul, .n_tokens = (int)n_tokens, .n_in = (int)n_in, .n_out = (int)n_out, .type = products[_i].type,
-        .w = w.blocks, .x = x, .y = y);
-    for (size_t t = 0; t < n_tokens; t++)
-        for (size_t r = 0; r < n_out; r++)
-            check_dot("matmul", t * n_out + r, y[t * n_out + r], w.values + r * n_in, x + t * n_in, n_in);
-    free(y);
-    free(x);
-    unload(&w);
-}
-END_TEST
-
-/* Rule: widths that are no multiple of the eight partial sums lose no element. */
-START_TEST(matmul_of_any_width)
-{
-    for (size_t n_in = 1; n_in <= 35; n_in++) {
-        float *w = filled(5 * n_in, 1.0f, n_in), *x = filled(2 * n_in, 1.0f, 77 + n_in), *y = floats(10);
-        RUN(matmul, .n_tokens = 2, .n_in = (int)n_in, .n_out = 5, .type = FAL_TYPE_F32, .w = w, .x = x, .y = y);
-        for (size_t i = 0; i < 10; i++) check_dot("matmul", i, y[i], w + i % 5 * n_in, x + i / 5 * n_in, n_in);
-        free(y);
-        free(x);
-        free(w);
-    }
-}
-END_TEST
-
-/* Rule: the accumulator is float64: what cancels leaves what is left. */
-START_TEST(matmul_accumulates_in_float64)
-{
-    const float w[4] = { 0x1p40f, 1.0f, -0x1p40f, 0x1p-10f }, x[4] = { 1.0f, 1.0f, 1.0f, 1.0f };
-    float y[1];
-    RUN(matmul, .n_tokens = 1, .n_in = 4, .n_out = 1, .type = FAL_TYPE_F32, .w = w, .x = x, .y = y);
-    ck_assert(y[0] == 1.0f + 0x1p-10f);
-}
-END_TEST
-
-START_TEST(moe_matmul_takes_each_slot_to_its_expert)
-{
-    weights w = load("q6_k"); /* 64 blocks: 4 experts of 8 rows of 512 columns */
-    enum { T = 5, E = 4, K = 2, IN = 512, OUT = 8 };
-    const int32_t ids[T * K] = { 3, 0, 0, 3, 2, 3, 3, 2, 0, 2 }; /* expert 1 is in no slot */
-    float *x = filled(T * K * IN, 1.0f, 11), *y = floats(T * K * OUT);
-    for (int per_slot = 0; per_slot <= 1; per_slot++) {
-        memset(y, 0xFF, T * K * OUT * sizeof *y);
-        RUN(moe_matmul, .n_tokens = T, .n_expert = E, .n_expert_used = K, .n_in = IN, .n_out = OUT,
-            .x_per_slot = per_slot, .type = FAL_TYPE_Q6_K, .w = w.blocks, .x = x, .ids = ids, .y = y);
-        for (size_t slot = 0; slot < T * K; slot++)
-            for (size_t r = 0; r < OUT; r++)
-                check_dot("moe_matmul", slot * OUT + r, y[slot * OUT + r],
-                          w.values + ((size_t)ids[slot] * OUT + r) * IN, x + (per_slot ? slot : slot / K) * IN, IN);
-    }
-    free(y);
-    free(x);
-    unload(&w);
-}
-END_TEST
-
-/* Rule: weights of experts that no token chose are not part of any sum. */
-START_TEST(moe_matmul_ignores_other_experts)
-{
-    float w[3][2][2] = { { { NAN, NAN }, { NAN, NAN } }, { { 1, 2 }, { 3, 4 } }, { { INFINITY, NAN }, { NAN, NAN } } };
-    const float x[2] = { 10, 100 };
-    const int32_t ids[1] = { 1 };
-    float y[2];
-    RUN(moe_matmul, .n_tokens = 1, .n_expert = 3, .n_expert_used = 1, .n_in = 2, .n_out = 2, .type = FAL_TYPE_F32,
-        .w = w, .x = x, .ids = ids, .y = y);
-    ck_assert(y[0] == 210.0f && y[1] == 430.0f);
-}
-END_TEST
-
-START_TEST(moe_sum_matches_the_closed_form)
-{
-    enum { T = 3, K = 8, N = 37 };
-    float *x = filled(T * K * N, 1.0f, 12), *weights_of = filled(T * K, 0.5f, 13), *y = floats(T * N);
-    RUN(moe_sum, .n_tokens = T, .n_expert_used = K, .n_embd = N, .x = x, .weights = weights_of, .y = y);
-    for (size_t t = 0; t < T; t++)
-        for (size_t i = 0; i < N; i++) {
-            long double want = 0.0L, magnitude = 0.0L;
-            for (size_t s = 0; s < K; s++) {
-                const long double term = (long double)weights_of[t * K + s] * x[(t * K + s) * N + i];
-                want += term;
-                magnitude += fabsl(term);
-            }
-            near_enough("moe_sum", t * N + i, y[t * N + i], want, K, magnitude);
-        }
-    free(y);
-    free(weights_of);
-    free(x);
-}
-END_TEST
-
-START_TEST(embed_copies_the_rows_asked_for)
-{
-    weights w = load("q8_0"); /* 64 blocks: 32 rows of 64 */
-    const int32_t tokens[4] = { 31, 0, 7, 7 };
-    float y[4 * 64];
-    RUN(embed, .n_tokens = 4, .n_embd = 64, .n_vocab = 32, .type = FAL_TYPE_Q8_0, .w = w.blocks, .tokens = tokens,
-        .y = y);
-    for (int t = 0; t < 4; t++) ck_assert_mem_eq(y + 64 * t, w.values + 64 * tokens[t], 64 * sizeof(float));
-    unload(&w);
 }
 END_TEST
 
@@ -343,13 +137,14 @@ START_TEST(attention_matches_the_closed_form)
     const int n = attentions[_i].n_tokens, n_head = attentions[_i].n_head, n_kv = attentions[_i].n_head_kv;
     const int dim = attentions[_i].head_dim, first = attentions[_i].first_pos, n_ctx = first + n + 3;
     const size_t n_q = (size_t)(n * n_head * dim), n_cache = (size_t)(n_ctx * n_kv * dim);
-    float *q = filled(n_q, attentions[_i].scale, 14), *k = filled(n_cache, 1.0f, 15), *v = filled(n_cache, 1.0f, 16);
-    float *y = floats(n_q);
+    float *q = fal_test_filled(n_q, attentions[_i].scale, 14), *k = fal_test_filled(n_cache, 1.0f, 15),
+          *v = fal_test_filled(n_cache, 1.0f, 16);
+    float *y = fal_test_floats(n_q);
     /* Slots after the last token hold NaN: reading one shows. */
     for (int i = (first + n) * n_kv * dim; i < n_ctx * n_kv * dim; i++) k[i] = v[i] = NAN;
     RUN(attention, .n_tokens = n, .n_head = n_head, .n_head_kv = n_kv, .head_dim = dim, .first_pos = first,
         .n_ctx = n_ctx, .q = q, .k_cache = k, .v_cache = v, .y = y);
-    long double *score = take((size_t)n_ctx, sizeof *score);
+    long double *score = fal_test_take((size_t)n_ctx, sizeof *score);
     for (int t = 0; t < n; t++)
         for (int h = 0; h < n_head; h++) {
             const int g = h / (n_head / n_kv);
@@ -366,7 +161,7 @@ START_TEST(attention_matches_the_closed_form)
                 long double want = 0.0L;
                 for (int p = 0; p <= first + t; p++) want += score[p] / sum * v[(p * n_kv + g) * dim + d];
                 /* exp turns an error of the score, up to 64 x 10 here, into a relative one: 700 stands for that. */
-                near_enough("attention", (size_t)((t * n_head + h) * dim + d), y[(t * n_head + h) * dim + d], want,
+                fal_test_near("attention", (size_t)((t * n_head + h) * dim + d), y[(t * n_head + h) * dim + d], want,
                             (size_t)(first + t) + 700, 1.0L);
             }
         }
@@ -410,7 +205,7 @@ static const struct { int n; float scale, shift; } softmaxes[] = {
 START_TEST(softmax_matches_the_closed_form)
 {
     const int n = softmaxes[_i].n;
-    float *x = filled((size_t)(2 * n), softmaxes[_i].scale, 17), *y = floats((size_t)(2 * n));
+    float *x = fal_test_filled((size_t)(2 * n), softmaxes[_i].scale, 17), *y = fal_test_floats((size_t)(2 * n));
     for (int i = 0; i < 2 * n; i++) x[i] += softmaxes[_i].shift;
     RUN(softmax, .n_rows = 2, .n_cols = n, .x = x, .y = y);
     for (int r = 0; r < 2; r++) {
@@ -419,7 +214,7 @@ START_TEST(softmax_matches_the_closed_form)
         for (int i = 0; i < n; i++) sum += expl(x[r * n + i] - max);
         for (int i = 0; i < n; i++) {
             const long double want = expl(x[r * n + i] - max) / sum;
-            near_enough("softmax", (size_t)(r * n + i), y[r * n + i], want, (size_t)n, want);
+            fal_test_near("softmax", (size_t)(r * n + i), y[r * n + i], want, (size_t)n, want);
             total += y[r * n + i];
         }
         ck_assert(fabsl(total - 1.0L) <= n * 0x1p-24L);
@@ -441,8 +236,8 @@ END_TEST
 START_TEST(router_takes_the_largest_first)
 {
     enum { T = 50, E = 128, K = 8 };
-    float *probs = filled(T * E, 1.0f, 18), *w = floats(T * K);
-    int32_t *ids = take(T * K, sizeof *ids);
+    float *probs = fal_test_filled(T * E, 1.0f, 18), *w = fal_test_floats(T * K);
+    int32_t *ids = fal_test_take(T * K, sizeof *ids);
     for (int i = 0; i < T * E; i++) probs[i] = fabsf(probs[i]) + 1e-3f;
     RUN(router, .n_tokens = T, .n_expert = E, .n_expert_used = K, .probs = probs, .ids = ids, .weights = w);
     for (int t = 0; t < T; t++) {
@@ -458,7 +253,7 @@ START_TEST(router_takes_the_largest_first)
             if (!chosen[e]) ck_assert(probs[t * E + e] <= probs[t * E + ids[t * K + K - 1]]);
         for (int s = 0; s < K; s++) {
             const long double want = probs[t * E + ids[t * K + s]] / sum;
-            near_enough("weights", (size_t)(t * K + s), w[t * K + s], want, K, want);
+            fal_test_near("weights", (size_t)(t * K + s), w[t * K + s], want, K, want);
         }
     }
     free(ids);
@@ -507,7 +302,7 @@ END_TEST
 START_TEST(swiglu_matches_the_closed_form)
 {
     enum { N = 4096 };
-    float *g = filled(N, 40.0f, 19), *u = filled(N, 3.0f, 20), *y = floats(N);
+    float *g = fal_test_filled(N, 40.0f, 19), *u = fal_test_filled(N, 3.0f, 20), *y = fal_test_floats(N);
     g[0] = 0.0f;
     g[1] = -0.0f;
     g[2] = 1000.0f;
@@ -516,7 +311,7 @@ START_TEST(swiglu_matches_the_closed_form)
     RUN(swiglu, .n_rows = 2, .n_ff = N / 2, .gate = g, .up = u, .y = y);
     for (size_t i = 0; i < N; i++) {
         const long double want = (long double)g[i] / (1.0L + expl(-(long double)g[i])) * u[i];
-        near_enough("swiglu", i, y[i], want, 4, fabsl(want));
+        fal_test_near("swiglu", i, y[i], want, 4, fabsl(want));
     }
     free(y);
     free(u);
@@ -539,48 +334,7 @@ START_TEST(argmax_ties_and_nan)
 }
 END_TEST
 
-/* ---- threads, counters ------------------------------------------------------------------------------------------- */
-
-/* Rule: results are the same bits for every number of threads and for every split of the tokens into calls. */
-START_TEST(bits_do_not_depend_on_threads_or_batches)
-{
-    /* 129 tokens are enough work for each of the three to use threads. */
-    enum { T = 129, E = 4, K = 2, IN = 512, OUT = 8, H = 8, G = 2, D = 32, CTX = 192 };
-    weights w = load("q6_k");
-    float *x = filled(T * IN, 1.0f, 21), *cache = filled(2 * CTX * G * D, 1.0f, 22), *q = filled(T * H * D, 1.0f, 23);
-    int32_t ids[T * K];
-    for (int i = 0; i < T * K; i++) ids[i] = i * i / 3 % E;
-    float *y[3][3];
-    for (int run = 0; run < 3; run++) {
-        omp_set_num_threads(run == 1 ? 2 : 1);
-        y[run][0] = floats(T * 4 * OUT);
-        y[run][1] = floats(T * K * OUT);
-        y[run][2] = floats(T * H * D);
-        const int step = run == 2 ? 1 : T;
-        for (int t = 0; t < T; t += step) {
-            RUN(matmul, .n_tokens = step, .n_in = IN, .n_out = 4 * OUT, .type = FAL_TYPE_Q6_K, .w = w.blocks,
-                .x = x + t * IN, .y = y[run][0] + t * 4 * OUT);
-            RUN(moe_matmul, .n_tokens = step, .n_expert = E, .n_expert_used = K, .n_in = IN, .n_out = OUT,
-                .type = FAL_TYPE_Q6_K, .w = w.blocks, .x = x + t * IN, .ids = ids + t * K,
-                .y = y[run][1] + t * K * OUT);
-            RUN(attention, .n_tokens = step, .n_head = H, .n_head_kv = G, .head_dim = D, .first_pos = 40 + t,
-                .n_ctx = CTX, .q = q + t * H * D, .k_cache = cache, .v_cache = cache + CTX * G * D,
-                .y = y[run][2] + t * H * D);
-        }
-    }
-    for (int run = 1; run < 3; run++) {
-        ck_assert_mem_eq(y[0][0], y[run][0], T * 4 * OUT * sizeof(float));
-        ck_assert_mem_eq(y[0][1], y[run][1], T * K * OUT * sizeof(float));
-        ck_assert_mem_eq(y[0][2], y[run][2], T * H * D * sizeof(float));
-    }
-    for (int run = 0; run < 3; run++)
-        for (int i = 0; i < 3; i++) free(y[run][i]);
-    free(q);
-    free(cache);
-    free(x);
-    unload(&w);
-}
-END_TEST
+/* ---- counters, device ------------------------------------------------------------------------------------------- */
 
 typedef struct {
     char name[64];
@@ -658,13 +412,6 @@ Suite *fal_suite_reference_ops(void)
     tcase_add_test(c, rope_rotates_half_pairs);
     tcase_add_test(c, kv_store_writes_its_slots_only);
     tcase_add_test(c, add_rounds_once);
-    tcase_add_loop_test(c, matmul_matches_the_closed_form, 0, N(products));
-    tcase_add_test(c, matmul_of_any_width);
-    tcase_add_test(c, matmul_accumulates_in_float64);
-    tcase_add_test(c, moe_matmul_takes_each_slot_to_its_expert);
-    tcase_add_test(c, moe_matmul_ignores_other_experts);
-    tcase_add_test(c, moe_sum_matches_the_closed_form);
-    tcase_add_test(c, embed_copies_the_rows_asked_for);
     tcase_add_loop_test(c, attention_matches_the_closed_form, 0, N(attentions));
     tcase_add_test(c, attention_to_one_key_is_its_value);
     tcase_add_test(c, attention_survives_large_scores);
@@ -675,7 +422,6 @@ Suite *fal_suite_reference_ops(void)
     tcase_add_test(c, router_takes_pinned_ids);
     tcase_add_test(c, swiglu_matches_the_closed_form);
     tcase_add_test(c, argmax_ties_and_nan);
-    tcase_add_test(c, bits_do_not_depend_on_threads_or_batches);
     tcase_add_test(c, calls_and_memory_are_counted);
     tcase_add_test(c, the_device);
     suite_add_tcase(s, c);

@@ -145,6 +145,16 @@ static void twice_as_large(fal_scene *s)
     for (int i = 0; i < N_TOKENS * N_VOCAB; i++) fal_draft_f32(s->got, "r0.logits")[i] *= 2;
 }
 
+static void limit_of_minus_one(fal_scene *s)
+{
+    s->check.limit.value = -1;
+}
+
+static void limit_of_ten(fal_scene *s)
+{
+    s->check.limit.value = 10;
+}
+
 static void make_rel_l2(fal_scene *s)
 {
     fal_scene_forward(s, "rel_l2", FAL_AGAINST_REFERENCE);
@@ -310,6 +320,31 @@ static void one_expert_twice(fal_scene *s)
 static void expert_outside(fal_scene *s)
 {
     fal_draft_i32(s->got, "r0.blk.0.expert_ids")[1] = N_EXPERT;
+}
+
+/* No gap, however wide, excuses what is no set of experts. */
+static void excuse_everything(fal_scene *s)
+{
+    s->with[0].number = 1e9;
+    s->with[1].number = 1;
+}
+
+static void expert_outside_excused(fal_scene *s)
+{
+    excuse_everything(s);
+    expert_outside(s);
+}
+
+static void expert_twice_excused(fal_scene *s)
+{
+    excuse_everything(s);
+    one_expert_twice(s);
+}
+
+static void poisoned_ids_excused(fal_scene *s)
+{
+    excuse_everything(s);
+    fal_draft_poison(s->got, "r0.blk.1.expert_ids");
 }
 
 static void poisoned_ids(fal_scene *s)
@@ -655,6 +690,7 @@ const fal_trial fal_trials_forward[] = {
     { "cosine", "zeros on both sides", make_cosine, zeros_on_both_sides, FAL_FALSIFIED, NULL },
     { "cosine", "one row everywhere, on both sides", make_cosine, constant_on_both_sides, FAL_MISTRUSTED, "same at every position" },
     { "cosine", "one row everywhere", make_cosine, constant_here, FAL_FALSIFIED, NULL },
+    { "cosine", "a limit that tells no rows apart", make_cosine, limit_of_minus_one, FAL_MISTRUSTED, "neighbour's place" },
     { "cosine", "missing tensor", make_cosine, no_logits, FAL_CRASHED, "did not deliver logits" },
     { "cosine", "missing in the reference", make_cosine, no_reference_logits, FAL_ERROR, "reference's observation lacks logits" },
     { "cosine", "wrong shape", make_cosine, transposed_logits, FAL_FALSIFIED, "F32 [16, 5], expected F32 [5, 16]" },
@@ -677,6 +713,7 @@ const fal_trial fal_trials_forward[] = {
     { "rel_l2", "zeros", make_rel_l2, zero_logits, FAL_FALSIFIED, "5 of 5 rows" },
     { "rel_l2", "zeros on both sides", make_rel_l2, zeros_on_both_sides, FAL_MISTRUSTED, "zero on both sides" },
     { "rel_l2", "one row everywhere, on both sides", make_rel_l2, constant_on_both_sides, FAL_MISTRUSTED, "same at every position" },
+    { "rel_l2", "a limit that tells no rows apart", make_rel_l2, limit_of_ten, FAL_MISTRUSTED, "neighbour's place" },
     { "rel_l2", "missing tensor", make_rel_l2, no_logits, FAL_CRASHED, NULL },
     { "rel_l2", "oracle agrees, a site it lacks is named", make_oracle_taps, NULL, FAL_SURVIVED, "1 tapped sites have no counterpart" },
     { "rel_l2", "oracle: wrong at one of its positions", make_oracle_taps, wrong_at_an_oracle_position, FAL_FALSIFIED, "blk.0.l_out[4, 1]" },
@@ -714,6 +751,9 @@ const fal_trial fal_trials_forward[] = {
     { "router_sets", "a near-tie of others excuses no wild choice", make_router_sets, wild_choice_beside_a_tie, FAL_FALSIFIED, NULL },
     { "router_sets", "one expert twice", make_router_sets, one_expert_twice, FAL_FALSIFIED, "blk.0.expert_ids[0, 1]" },
     { "router_sets", "an expert that does not exist", make_router_sets, expert_outside, FAL_FALSIFIED, NULL },
+    { "router_sets", "no gap excuses an expert that does not exist", make_router_sets, expert_outside_excused, FAL_FALSIFIED, NULL },
+    { "router_sets", "no gap excuses one expert twice", make_router_sets, expert_twice_excused, FAL_FALSIFIED, NULL },
+    { "router_sets", "no gap excuses an output that nobody wrote", make_router_sets, poisoned_ids_excused, FAL_FALSIFIED, "5 of 10 expert sets" },
     { "router_sets", "an output that nobody wrote", make_router_sets, poisoned_ids, FAL_FALSIFIED, "5 of 10 expert sets" },
     { "router_sets", "NaN in the gap excuses nothing", make_router_sets, nan_beside_a_tie, FAL_FALSIFIED, NULL },
     { "router_sets", "gap relative to the row", make_router_sets, relative_gap, FAL_SURVIVED, NULL },

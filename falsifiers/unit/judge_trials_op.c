@@ -134,6 +134,12 @@ static void empty_input(fal_scene *s)
     fal_draft_reshape(s->want, "r0.out.y", 2, (const int64_t[]) { 0, 16 });
 }
 
+static void empty_request(fal_scene *s)
+{
+    fal_draft_reshape(s->got, "r0.in.x", 2, (const int64_t[]) { 0, 16 });
+    fal_draft_reshape(s->got, "r0.out.y", 2, (const int64_t[]) { 0, 16 });
+}
+
 static void one_request_short(fal_scene *s)
 {
     s->check.n_seeds = 3;
@@ -742,6 +748,7 @@ const fal_trial fal_trials_op[] = {
     { "closed_form", "rope with another base", make_form_freq_base, NULL, FAL_SURVIVED, NULL },
     { "closed_form", "rope: one pair turned too far", make_form_rope, turned_too_far, FAL_FALSIFIED, "r0 out.y[0, 0," },
     { "closed_form", "moe_matmul with an input per slot", make_form_per_slot, NULL, FAL_SURVIVED, NULL },
+    { "closed_form", "zero elements", make_form_rmsnorm, empty_request, FAL_FALSIFIED, "in.x holds no element" },
     { "closed_form", "zeros of zeros", make_form_zeros, NULL, FAL_SURVIVED, NULL },
     { "closed_form", "no zeros of zeros", make_form_zeros, tiny_instead_of_zero, FAL_FALSIFIED, "inf" },
     { "closed_form", "quantised weights have none", make_form_quantised, NULL, FAL_ERROR, "does not fit" },
