@@ -13,9 +13,28 @@ typedef struct CUctx_st *fal_cu_ctx;
 typedef struct CUstream_st *fal_cu_stream;
 typedef struct CUmod_st *fal_cu_module;
 typedef struct CUfunc_st *fal_cu_function;
+typedef struct CUgraph_st *fal_cu_graph_id;
+typedef struct CUgraphExec_st *fal_cu_graph_exec;
 typedef struct {
     char bytes[16];
 } fal_cu_uuid;
+
+/* CUlaunchAttribute and CUlaunchConfig: laid out as in cuda.h, which defines them whole, so they cannot share its tags.
+   The value of an attribute is a union of 64 bytes of which only the first int is used here. */
+typedef struct {
+    int id;
+    char pad[4];
+    union {
+        char bytes[64];
+        int flag;
+    } value;
+} fal_cu_launch_attribute;
+typedef struct {
+    unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+    fal_cu_stream stream;
+    fal_cu_launch_attribute *attributes;
+    unsigned n_attributes;
+} fal_cu_launch_config;
 
 /* Values as in the CUDA driver API reference. */
 enum {
@@ -28,12 +47,20 @@ enum {
     FAL_CU_ERROR_UNSUPPORTED_PTX_VERSION = 222,
     FAL_CU_ERROR_NOT_FOUND = 500,
 
+    FAL_CU_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16,
     FAL_CU_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75,
     FAL_CU_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76,
+    FAL_CU_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = 97,
 
     FAL_CU_FUNC_SHARED_SIZE_BYTES = 1,
     FAL_CU_FUNC_LOCAL_SIZE_BYTES = 3,
-    FAL_CU_FUNC_NUM_REGS = 4
+    FAL_CU_FUNC_NUM_REGS = 4,
+    FAL_CU_FUNC_PTX_VERSION = 5,
+    FAL_CU_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8,
+    FAL_CU_FUNC_PREFERRED_SHARED_MEMORY_CARVEOUT = 9,
+
+    FAL_CU_CAPTURE_MODE_RELAXED = 2,
+    FAL_CU_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION = 6
 };
 
 /* Every function that is looked up: name in libcuda (with its version suffix), parameters. */
@@ -65,8 +92,14 @@ enum {
     X(cuModuleUnload, (fal_cu_module)) \
     X(cuModuleGetFunction, (fal_cu_function *, fal_cu_module, const char *)) \
     X(cuFuncGetAttribute, (int *, int, fal_cu_function)) \
-    X(cuLaunchKernel, (fal_cu_function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
-      fal_cu_stream, void **, void **))
+    X(cuFuncSetAttribute, (fal_cu_function, int, int)) \
+    X(cuLaunchKernelEx, (const fal_cu_launch_config *, fal_cu_function, void **, void **)) \
+    X(cuStreamBeginCapture_v2, (fal_cu_stream, int)) \
+    X(cuStreamEndCapture, (fal_cu_stream, fal_cu_graph_id *)) \
+    X(cuGraphInstantiateWithFlags, (fal_cu_graph_exec *, fal_cu_graph_id, unsigned long long)) \
+    X(cuGraphLaunch, (fal_cu_graph_exec, fal_cu_stream)) \
+    X(cuGraphExecDestroy, (fal_cu_graph_exec)) \
+    X(cuGraphDestroy, (fal_cu_graph_id))
 
 #define FAL_CU_FUNCTION(name, params) typedef fal_cu_result(*fal_##name##_fn) params;
 FAL_CU_FUNCTIONS(FAL_CU_FUNCTION)

@@ -2,7 +2,7 @@
 #include "quant.cuh"
 
 /* A float as an integer with the same order; -0 equals 0, all NaN are equal and largest. */
-static __device__ unsigned order_key(float v)
+static __device__ __forceinline__ unsigned order_key(float v)
 {
     if (isnan(v)) return 0xFFFFFFFFu;
     const unsigned bits = __float_as_uint(v + 0.0f);
@@ -19,6 +19,7 @@ FAL_KERNEL fal_cu_argmax(int n_rows, int n_cols, const float *x, int *ids)
     const float *x_r = x + r * n_cols; /* x[r,:] */
     unsigned best_key = 0;
     int best = INT_MAX; /* threads without a column lose every comparison */
+    FAL_UNROLL(16)
     for (int i = id; i < n_cols; i += FAL_GROUP) {
         const unsigned key = order_key(x_r[i]);
         if (best == INT_MAX || key > best_key) {
@@ -37,4 +38,3 @@ FAL_KERNEL fal_cu_argmax(int n_rows, int n_cols, const float *x, int *ids)
     }
     if (id == 0) ids[r] = bests[0];
 }
-

@@ -3,57 +3,212 @@
 
 /* After each block the row so far is y = sum_p exp(s_p - top) v_p and total = sum_p exp(s_p - top), where top is the
    largest score seen; a larger one later scales both down. y itself holds the running row: each of its elements belongs
-   to one thread, so head_dim has no upper bound. Blocks start at position 0 for every token, so that a token's result
-   does not depend on how many came with it. Positions after first_pos + t are never read. */
+   to one thread, so head_dim has no upper bound. Blocks start at position 0 for every token, so that a token's
+   result does not depend on how many came with it. Positions that no token of a request sees are never read. */
 
-/* One block per head of a token, blocks of FAL_GROUP positions: a thread has one position while scores are made,
-   and one or more dimensions while values are summed. */
-FAL_KERNEL fal_cu_attention(int n_tokens, int n_head, int n_head_kv, int head_dim, int first_pos, const float *q,
-                            const float *k_cache, const float *v_cache, float *y)
+/* Tokens that share one pass over keys and values, and dimensions that a slice sums at once, four a lane. */
+#define TOKENS 8
+#define WIDTH 128
+
+/* The largest score and the total of the weights of a token, over a block of positions or over all so far. */
+typedef struct {
+    float top, total;
+} mass;
+
+/* Joins the mass of a block to that of the blocks before; the sums of either are to be scaled by *was and *now. */
+static __device__ __forceinline__ mass join(mass all, mass block, float *was, float *now)
+{
+    const float top = fmax(all.top, block.top);
+    *was = exp(all.top - top);
+    *now = exp(block.top - top);
+    const mass both = { top, all.total * *was + block.total * *now };
+    return both;
+}
+
+/* What a block works on: n_tile tokens of a head, the first of which sees n_first positions, the last n_all. */
+typedef struct {
+    int head_dim, n_there, n_first, n_all; /* n_there: tokens of the tile that exist */
+    long q_step, stride;                   /* from one token of q, one position of the caches, to the next */
+    const float *q, *k, *v;
+} work;
+
+static __device__ __forceinline__ work work_of(int n_tile, int t0, int h, int n_tokens, int n_head, int n_head_kv, int head_dim, int first_pos,
+                    const float *q, const float *k_cache, const float *v_cache)
+{
+    const int n_there = min(n_tile, n_tokens - t0), g = h / (n_head / n_head_kv);
+    const work w = { head_dim, n_there, first_pos + t0 + 1, first_pos + t0 + n_there, (long)n_head * head_dim,
+                     (long)n_head_kv * head_dim, q + ((long)t0 * n_head + h) * head_dim, k_cache + (long)g * head_dim,
+                     v_cache + (long)g * head_dim };
+    return w;
+}
+
+/* sum[j] = q[j,:] k[p,:] in four parts. whole: as for fal_load_4. */
+static __device__ __forceinline__ void add_products(int n_tile, bool whole, work w, int p, float4 *sum)
+{
+    const float *k_p = w.k + p * w.stride; /* k_cache[p,g,:] */
+    FAL_UNROLL(8)
+    for (int i = 0; i < w.head_dim; i += 4) {
+        const float4 k_i = fal_load_4(whole, k_p, i, w.head_dim);
+        for (int j = 0; j < n_tile; j++)
+            sum[j] = fma(fal_load_4(whole, w.q + min(j, w.n_there - 1) * w.q_step, i, w.head_dim), k_i, sum[j]);
+    }
+}
+
+/* weight[j,:] = exp(score - top) over positions p0 .. p0+FAL_GROUP-1 for token j, one position a thread; 0 for what
+   the token does not see. A slice takes every fourth token to find its mass. */
+static __device__ __forceinline__ void make_weights(float *part, float *weight, mass *masses, int n_tile, work w, int p0)
+{
+    const int id = (int)threadIdx.x, slice = id / 32, lane = id & 31, p = p0 + id;
+    const float root = sqrt((float)w.head_dim);
+    float4 sum[TOKENS];
+    for (int j = 0; j < n_tile; j++) sum[j] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (p < w.n_all) {
+        if (w.head_dim % 4 == 0) add_products(n_tile, true, w, p, sum);
+        else add_products(n_tile, false, w, p, sum);
+    }
+    for (int j = 0; j < n_tile; j++) {
+        const float score = ((sum[j].x + sum[j].y) + (sum[j].z + sum[j].w)) / root;
+        weight[j * FAL_GROUP + id] = p < w.n_first + j ? score : -INFINITY;
+    }
+    __syncthreads();
+    for (int j0 = 0; j0 < n_tile; j0 += 4) {
+        const bool mine = j0 + slice < n_tile;
+        float *e = weight + (mine ? j0 + slice : 0) * FAL_GROUP + lane;
+        float s[4], most = -INFINITY;
+        for (int i = 0; i < 4; i++) {
+            s[i] = mine ? e[32 * i] : -INFINITY;
+            most = fmax(most, s[i]);
+        }
+        const float top = fal_max_32(part, most);
+        for (int i = 0; i < 4; i++) s[i] = top == -INFINITY ? 0.0f : exp(s[i] - top); /* a block that nobody sees */
+        const float total = fal_sum_32(part, (s[0] + s[1]) + (s[2] + s[3]));
+        for (int i = 0; mine && i < 4; i++) e[32 * i] = s[i];
+        if (mine && lane == 0) {
+            masses[j0 + slice].top = top;
+            masses[j0 + slice].total = total;
+        }
+    }
+    __syncthreads();
+}
+
+/* sum[j] = weight[j,p] v[p,d..d+3] over positions first .. end-1 of the block at p0. Values that a token does not see
+   are not multiplied by 0 but left out. whole: as for fal_load_4. */
+static __device__ __forceinline__ void add_values(const float *weight, int n_tile, bool whole, work w, int p0, int first, int end, int d,
+                       float4 *sum)
+{
+    const int seen = min(end, w.n_first - p0); /* by all */
+    const float *v_p = w.v + p0 * w.stride; /* v_cache[p0,g,:] */
+    FAL_UNROLL(8)
+    for (int p = first; p < seen; p++) {
+        const float4 v = fal_load_4(whole, v_p + p * w.stride, d, w.head_dim);
+        for (int j = 0; j < n_tile; j++) sum[j] = fma(weight[j * FAL_GROUP + p], v, sum[j]);
+    }
+    for (int p = max(first, seen); p < end; p++) {
+        const float4 v = fal_load_4(whole, v_p + p * w.stride, d, w.head_dim);
+        for (int j = 0; j < n_tile; j++)
+            if (p0 + p < w.n_first + j) sum[j] = fma(weight[j * FAL_GROUP + p], v, sum[j]);
+    }
+}
+
+/* y[j] = sum_p weight[j,p] v[p,d0 + id] over the block at p0. Each slice sums a quarter of the positions, four
+   dimensions a lane; sums holds what the slices found. */
+static __device__ __forceinline__ void sum_values(float *sums, const float *weight, int n_tile, work w, int p0, int d0, float *y)
+{
+    const int id = (int)threadIdx.x, slice = id / 32, lane = id & 31, d = d0 + 4 * lane;
+    const int first = 32 * slice, end = min(first + 32, w.n_all - p0);
+    float4 sum[TOKENS];
+    for (int j = 0; j < n_tile; j++) sum[j] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (d < w.head_dim) {
+        if (w.head_dim % 4 == 0) add_values(weight, n_tile, true, w, p0, first, end, d, sum);
+        else add_values(weight, n_tile, false, w, p0, first, end, d, sum);
+    }
+    __syncthreads();
+    for (int j = 0; j < n_tile; j++) *(float4 *)(sums + (slice * n_tile + j) * WIDTH + 4 * lane) = sum[j];
+    __syncthreads();
+    for (int j = 0; j < n_tile; j++) {
+        const float *s = sums + j * WIDTH + id;
+        y[j] = (s[0] + s[n_tile * WIDTH]) + (s[2 * n_tile * WIDTH] + s[3 * n_tile * WIDTH]);
+    }
+}
+
+/* One block per head of up to TOKENS tokens, which takes one block of positions after the other. */
+FAL_KERNEL fal_cu_attention(int n_tokens, int n_head, int n_head_kv, int head_dim, int first_pos,
+                            const float *q, const float *k_cache,
+                            const float *v_cache, float *y)
+{
+    __shared__ float part[FAL_GROUP];
+    __shared__ float weight[TOKENS * FAL_GROUP];
+    __shared__ __align__(16) float sums[4 * TOKENS * WIDTH];
+    __shared__ mass masses[TOKENS];
+    const int id = (int)threadIdx.x, h = (int)(blockIdx.x % n_head);
+    const int t0 = (int)(blockIdx.x / n_head) * TOKENS;
+    const work w =
+        work_of(TOKENS, t0, h, n_tokens, n_head, n_head_kv, head_dim, first_pos, q, k_cache, v_cache);
+    float *y_0 = y + ((long)t0 * n_head + h) * head_dim; /* y[t0,h,:] */
+    mass all[TOKENS];
+    float was[TOKENS], now[TOKENS], y_b[TOKENS];
+    for (int j = 0; j < TOKENS; j++) {
+        all[j].top = -INFINITY;
+        all[j].total = 0.0f;
+    }
+    for (int p0 = 0; p0 < w.n_all; p0 += FAL_GROUP) {
+        make_weights(part, weight, masses, TOKENS, w, p0);
+        for (int j = 0; j < TOKENS; j++) all[j] = join(all[j], masses[j], &was[j], &now[j]);
+        for (int d0 = 0; d0 < head_dim; d0 += WIDTH) {
+            sum_values(sums, weight, TOKENS, w, p0, d0, y_b);
+            for (int j = 0; j < TOKENS; j++) {
+                float *y_j = y_0 + j * w.q_step + d0 + id;
+                if (j < w.n_there && d0 + id < head_dim)
+                    *y_j = p0 == 0 ? y_b[j] : *y_j * was[j] + y_b[j] * now[j];
+            }
+        }
+        __syncthreads(); /* weight and masses are written again */
+    }
+    for (int j = 0; j < TOKENS; j++)
+        for (int d = id; j < w.n_there && d < head_dim; d += FAL_GROUP) y_0[j * w.q_step + d] /= all[j].total;
+}
+
+/* For a single token, whose heads alone are too few for a device: one block per head and block of positions.
+   Leaves head_dim sums, top and total in parts[h,block,:]; when there is but one block, the result in y. */
+FAL_KERNEL fal_cu_attention__split(int n_head, int n_head_kv, int head_dim, int first_pos, int n_blocks,
+                                   const float *q, const float *k_cache,
+                                   const float *v_cache, float *parts, float *y)
 {
     __shared__ float part[FAL_GROUP];
     __shared__ float weight[FAL_GROUP];
-    const long r = blockIdx.x; /* t * n_head + h */
-    const int id = (int)threadIdx.x;
-    const int n_pos = first_pos + (int)(r / n_head) + 1;
-    const int g = (int)(r % n_head) / (n_head / n_head_kv);
-    const long stride = (long)n_head_kv * head_dim; /* from one position to the next */
-    const float *q_r = q + r * head_dim;
-    const float *k_g = k_cache + (long)g * head_dim, *v_g = v_cache + (long)g * head_dim;
-    float *y_r = y + r * head_dim;
-    const float root = sqrt((float)head_dim);
-    float top = -INFINITY, total = 0.0f;
-    for (int i = id; i < head_dim; i += FAL_GROUP) y_r[i] = 0.0f;
-    for (int p0 = 0; p0 < n_pos; p0 += FAL_GROUP) {
-        const int n = min(FAL_GROUP, n_pos - p0);
-        float score = -INFINITY;
-        if (id < n) {
-            const float *k_p = k_g + (p0 + id) * stride; /* k_cache[p,g,:] */
-            float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            for (int i = 0; i < head_dim; i += 4)
-                sum += fal_load_4(q_r, i, head_dim) * fal_load_4(k_p, i, head_dim);
-            score = ((sum.x + sum.y) + (sum.z + sum.w)) / root;
-        }
-        const float new_top = fmax(top, fal_max_group(part, score));
-        const float scale = exp(top - new_top);
-        const float e = exp(score - new_top);
-        weight[id] = e; /* read by all after the barriers of the sum */
-        total = total * scale + fal_sum_group(part, e);
-        top = new_top;
-        for (int i = id; i < head_dim; i += FAL_GROUP) {
-            const float *v_i = v_g + p0 * stride + i; /* v_cache[p0..,g,i] */
-            float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            int j = 0;
-            for (; j + 4 <= n; j += 4) {
-                const float *v_j = v_i + j * stride;
-                sum += make_float4(weight[j] * v_j[0], weight[j + 1] * v_j[stride], weight[j + 2] * v_j[2 * stride],
-                                weight[j + 3] * v_j[3 * stride]);
-            }
-            for (; j < n; j++) sum.x += weight[j] * v_i[j * stride];
-            y_r[i] = y_r[i] * scale + ((sum.x + sum.y) + (sum.z + sum.w));
-        }
-        __syncthreads(); /* weight is written again */
+    __shared__ __align__(16) float sums[4 * WIDTH];
+    __shared__ mass masses[1];
+    const int id = (int)threadIdx.x, h = (int)(blockIdx.x / n_blocks);
+    const int p0 = (int)(blockIdx.x % n_blocks) * FAL_GROUP;
+    const work w = work_of(1, 0, h, 1, n_head, n_head_kv, head_dim, first_pos, q, k_cache, v_cache);
+    float *to = n_blocks == 1 ? y + (long)h * head_dim : parts + (long)blockIdx.x * (head_dim + 2);
+    float y_b[1];
+    make_weights(part, weight, masses, 1, w, p0);
+    for (int d0 = 0; d0 < head_dim; d0 += WIDTH) {
+        sum_values(sums, weight, 1, w, p0, d0, y_b);
+        if (d0 + id < head_dim) to[d0 + id] = n_blocks == 1 ? y_b[0] / masses[0].total : y_b[0];
     }
-    for (int i = id; i < head_dim; i += FAL_GROUP) y_r[i] /= total;
+    if (n_blocks == 1 || id > 0) return;
+    to[head_dim] = masses[0].top;
+    to[head_dim + 1] = masses[0].total;
 }
 
+/* One block per head: joins the blocks in their order, as fal_cu_attention does. */
+FAL_KERNEL fal_cu_attention__join(int head_dim, int n_blocks, const float *parts, float *y)
+{
+    const int h = (int)blockIdx.x;
+    const float *parts_h = parts + (long)h * n_blocks * (head_dim + 2); /* parts[h,:,:] */
+    for (int d = (int)threadIdx.x; d < head_dim; d += FAL_GROUP) {
+        mass all = { -INFINITY, 0.0f };
+        float sum = 0.0f;
+        FAL_UNROLL(4)
+        for (int b = 0; b < n_blocks; b++) {
+            const float *from = parts_h + (long)b * (head_dim + 2);
+            const mass block = { from[head_dim], from[head_dim + 1] };
+            float was, now;
+            all = join(all, block, &was, &now);
+            sum = b == 0 ? from[d] : sum * was + from[d] * now;
+        }
+        y[h * head_dim + d] = sum / all.total;
+    }
+}

@@ -1,6 +1,23 @@
 /* The CUDA backend's table. */
+#include "cuda/bandwidth.h"
+#include "cuda/device_code.h"
 #include "cuda/forward.h"
 #include "cuda/ops.h"
+
+/* Single ops exist in the exact class only: another variant must not answer with its kernels. */
+static fal_status refuse_op(const fal_context *ctx, const char *op, fal_error *err)
+{
+    return fal_fail(err, FAL_ERR_INPUT, "use the variant '' for single ops", "cuda: variant '%s' has no op %s of its own",
+                    fal_cu_variants[fal_cu_variant_of(ctx)], op);
+}
+
+#define FAL_OP(op)                                                                                                     \
+    static fal_status exact_##op(fal_context *ctx, const fal_##op##_args *a, fal_error *err)                           \
+    {                                                                                                                  \
+        if (ctx && fal_cu_variant_of(ctx) != FAL_CU_EXACT) return refuse_op(ctx, #op, err);                            \
+        return fal_cu_##op(ctx, a, err);                                                                               \
+    }
+#include "harness/ops.def"
 
 const fal_backend fal_cuda_backend = {
     .name = "cuda",
@@ -11,12 +28,15 @@ const fal_backend fal_cuda_backend = {
     .device = fal_cu_device,
     .memory = fal_cu_memory,
     .launches = fal_cu_launches,
-#define FAL_OP(op) .op = fal_cu_##op,
+#define FAL_OP(op) .op = exact_##op,
 #include "harness/ops.def"
     .session_open = fal_cu_session_open,
     .session_close = fal_cu_session_close,
     .reset = fal_cu_reset,
     .forward = fal_cu_forward,
+    .generate = fal_cu_generate,
     .read_tensor = fal_cu_read_tensor,
     .session_memory = fal_cu_session_memory,
+    .read_bandwidth = fal_cu_read_bandwidth,
+    .device_code = fal_cu_device_code,
 };

@@ -71,10 +71,11 @@ FAL_WIDE fal_cu_decode_dense__qkv(int n_embd, int n_q, int n_kv, int n_groups, i
 }
 
 /* y = x + W a. */
-FAL_WIDE fal_cu_decode_dense__output(int n_in, int n_out, int n_groups, int n_parts, int type, const unsigned char *w,
-                                     const float *a, const float *x, float *y)
+#define OUTPUT_ARGS                                                                                                    \
+    int n_in, int n_out, int n_groups, int n_parts, int type, const unsigned char *w, const float *a, const float *x,  \
+        float *y
+static __device__ __forceinline__ void output(float *red, OUTPUT_ARGS)
 {
-    __shared__ float red[FAL_MOST / 32 * FAL_ROWS];
     fal_launch_next();
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x / 32, n_all = (n_out + FAL_ROWS - 1) / FAL_ROWS;
     float *xs = fal_smem, *sums = xs + fal_blocks(n_in) * 272;
@@ -94,6 +95,16 @@ FAL_WIDE fal_cu_decode_dense__output(int n_in, int n_out, int n_groups, int n_pa
     const int r = ((int)blockIdx.x * n_groups + group) * FAL_ROWS + row;
     if (group < n_groups && r < n_out) y[r] = x[r] + sum_parts(red, group, n_parts, row);
 }
+
+/* A type known when compiling leaves the registers of the others free. */
+#define OUTPUT(name, type_)                                                                                            \
+    FAL_WIDE fal_cu_decode_dense__output_##name(OUTPUT_ARGS)                                                           \
+    {                                                                                                                  \
+        __shared__ float red[FAL_MOST / 32 * FAL_ROWS];                                                                \
+        output(red, n_in, n_out, n_groups, n_parts, type_, w, a, x, y);                                                \
+    }
+OUTPUT(q4_k, FAL_Q4_K)
+OUTPUT(any, type)
 
 /* norm_x = RMSNorm(x) and logits = W norm_x. One block per expert, whose warps share the row. */
 FAL_WIDE fal_cu_decode_dense__router(int n_embd, int n_expert, int type, float eps, const unsigned char *w,

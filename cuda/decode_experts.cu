@@ -8,12 +8,11 @@ extern __shared__ __align__(16) float fal_smem[];
 /* act[s,:] = weight of slot s * silu(gate) * up. A group is FAL_ROWS rows of gate and the same rows of up of one slot, in
    2 * n_parts warps; a block has n_groups groups. Choosing needs every logit, so nothing can be read ahead here; the next
    kernel starts only after the wait, because it reads the logits before its own. */
-extern "C" __global__ void __launch_bounds__(FAL_MOST, 2)
-    fal_cu_decode_experts__act(int n_expert, int n_used, int n_embd, int n_ff, int n_groups, int n_parts, int type_gate,
-                               int type_up, const unsigned char *w_gate, const unsigned char *w_up, const float *x,
-                               const float *logits, float *act)
+#define ACT_ARGS                                                                                                       \
+    int n_expert, int n_used, int n_embd, int n_ff, int n_groups, int n_parts, int type_gate, int type_up,             \
+        const unsigned char *w_gate, const unsigned char *w_up, const float *x, const float *logits, float *act
+static __device__ __forceinline__ void act_of_experts(float *red, ACT_ARGS)
 {
-    __shared__ float red[FAL_MOST / 32 * FAL_ROWS];
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x / 32, n_blocks = fal_blocks(n_embd);
     float *xs = fal_smem, *sums = xs + n_blocks * 272, *top = sums + n_blocks * 8;
     int *ids = (int *)(top + n_used), *ranks = ids + n_used;
@@ -52,11 +51,11 @@ extern "C" __global__ void __launch_bounds__(FAL_MOST, 2)
 }
 
 /* y = x + sum_s W[ids[s]] act[s,:]: one row over the slots' concatenated columns. Groups and parts as in decode_dense. */
-extern "C" __global__ void __launch_bounds__(FAL_MOST, 1)
-    fal_cu_decode_experts__down(int n_expert, int n_used, int n_ff, int n_embd, int n_groups, int n_parts, int type,
-                                const unsigned char *w, const float *act, const float *logits, const float *x, float *y)
+#define DOWN_ARGS                                                                                                      \
+    int n_expert, int n_used, int n_ff, int n_embd, int n_groups, int n_parts, int type, const unsigned char *w,       \
+        const float *act, const float *logits, const float *x, float *y
+static __device__ __forceinline__ void down_of_experts(float *red, DOWN_ARGS)
 {
-    __shared__ float red[FAL_MOST / 32 * FAL_ROWS];
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x / 32, n_blocks = n_used * fal_blocks(n_ff);
     float *xs = fal_smem, *sums = xs + n_blocks * 272, *top = sums + n_blocks * 8;
     int *ids = (int *)(top + n_used), *ranks = ids + n_used;
@@ -82,3 +81,22 @@ extern "C" __global__ void __launch_bounds__(FAL_MOST, 1)
     for (int p = 1; p < n_parts; p++) sum += red[(group * n_parts + p) * FAL_ROWS + row];
     y[r] = x[r] + sum;
 }
+
+/* A type known when compiling leaves the registers of the others free. */
+#define ACT(name, gate, up)                                                                                            \
+    extern "C" __global__ void __launch_bounds__(FAL_MOST, 2) fal_cu_decode_experts__act_##name(ACT_ARGS)              \
+    {                                                                                                                  \
+        __shared__ float red[FAL_MOST / 32 * FAL_ROWS];                                                                \
+        act_of_experts(red, n_expert, n_used, n_embd, n_ff, n_groups, n_parts, gate, up, w_gate, w_up, x, logits, act); \
+    }
+#define DOWN(name, type_)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(FAL_MOST, 1) fal_cu_decode_experts__down_##name(DOWN_ARGS)            \
+    {                                                                                                                  \
+        __shared__ float red[FAL_MOST / 32 * FAL_ROWS];                                                                \
+        down_of_experts(red, n_expert, n_used, n_ff, n_embd, n_groups, n_parts, type_, w, act, logits, x, y);          \
+    }
+ACT(q4_k, FAL_Q4_K, FAL_Q4_K)
+ACT(any, type_gate, type_up)
+DOWN(q4_k, FAL_Q4_K)
+DOWN(q6_k, FAL_Q6_K)
+DOWN(any, type)

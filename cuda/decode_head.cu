@@ -6,13 +6,11 @@ extern __shared__ __align__(16) float fal_smem[];
 #define FAL_MOST 384
 
 /* norm_x = RMSNorm(x), logits = W norm_x, and the largest logit of each block with its index. Warps take groups of rows in turn. */
-extern "C" __global__ void __launch_bounds__(FAL_MOST, 1)
-    fal_cu_decode_head__logits(int n_embd, int n_vocab, int type, float eps, const unsigned char *w, const float *norm,
-                               const float *x, float *norm_x, float *logits, unsigned *best_keys, int *best_ids)
+#define LOGITS_ARGS                                                                                                    \
+    int n_embd, int n_vocab, int type, float eps, const unsigned char *w, const float *norm, const float *x,           \
+        float *norm_x, float *logits, unsigned *best_keys, int *best_ids
+static __device__ __forceinline__ void logits_of_blocks(float *red, unsigned *warp_keys, int *warp_ids, LOGITS_ARGS)
 {
-    __shared__ float red[32];
-    __shared__ unsigned warp_keys[32];
-    __shared__ int warp_ids[32];
     fal_launch_next();
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x / 32, n_warps = (int)blockDim.x / 32;
     const int n_all = (n_vocab + FAL_ROWS - 1) / FAL_ROWS;
@@ -65,6 +63,20 @@ extern "C" __global__ void __launch_bounds__(FAL_MOST, 1)
     best_keys[blockIdx.x] = best_key;
     best_ids[blockIdx.x] = best;
 }
+
+/* A type known when compiling leaves the registers of the others free. */
+#define LOGITS(name, type_)                                                                                            \
+    extern "C" __global__ void __launch_bounds__(FAL_MOST, 1) fal_cu_decode_head__logits_##name(LOGITS_ARGS)           \
+    {                                                                                                                  \
+        __shared__ float red[32];                                                                                      \
+        __shared__ unsigned warp_keys[32];                                                                             \
+        __shared__ int warp_ids[32];                                                                                   \
+        logits_of_blocks(red, warp_keys, warp_ids, n_embd, n_vocab, type_, eps, w, norm, x, norm_x, logits, best_keys, \
+                         best_ids);                                                                                    \
+    }
+LOGITS(q4_k, FAL_Q4_K)
+LOGITS(q6_k, FAL_Q6_K)
+LOGITS(any, type)
 
 /* state = {next token, position + 1, tokens so far + 1}, and the token into out[tokens so far] while it has room. One block. */
 FAL_KERNEL fal_cu_decode_head__next(int n_blocks, int n_out, const unsigned *best_keys, const int *best_ids, int *state, int *out)

@@ -205,12 +205,13 @@ typedef struct {
     char name[64];
     fal_cu_function id;
     uint64_t n_launches;
+    uint64_t n_recorded; /* launches in the graph that is being recorded */
+    size_t shared_bytes; /* dynamic shared memory that it was allowed so far, beyond what needs no leave */
+    bool prefers_shared; /* was told to */
+    bool overlaps;       /* its code knows how to wait for the kernel before it */
 } kernel;
 
-enum { MAX_KERNELS = 32, N_PROGRAMS = 0
-#define FAL_OP(op) +1
-#include "harness/ops.def"
-};
+enum { MAX_KERNELS = 32 };
 
 /* A module and those of its kernels that were asked for so far. */
 typedef struct {
@@ -225,16 +226,41 @@ struct fal_context {
     fal_cu_ctx context; /* the device's primary context */
     fal_cu_stream queue;
     fal_device_info info;
-    program programs[N_PROGRAMS];
+    program *programs; /* [n_programs], as fal_cu_fatbins */
+    int n_programs;
+    fal_cu_variant variant;
+    int n_multiprocessors, shared_limit;
+    bool is_recording;
     uint64_t live_bytes, peak_bytes;
 };
 
-const char *const fal_cu_variants[] = { "", NULL };
+/* Indexed by fal_cu_variant. */
+const char *const fal_cu_variants[] = { "", "fast", "fast_kv16", NULL };
 
-static fal_status check_variant(const char *variant, fal_error *err)
+static fal_status find_variant(const char *variant, fal_cu_variant *out, fal_error *err)
 {
-    if (!variant || !*variant) return FAL_OK;
-    return fal_fail(err, FAL_ERR_USAGE, "leave it empty", "cuda: no variant '%.40s'; there is only ''", variant);
+    for (int i = 0; fal_cu_variants[i]; i++) {
+        if (strcmp(variant ? variant : "", fal_cu_variants[i]) != 0) continue;
+        *out = (fal_cu_variant)i;
+        return FAL_OK;
+    }
+    return fal_fail(err, FAL_ERR_USAGE, "leave it empty for the exact class",
+                    "cuda: no variant '%.40s'; there are '', 'fast' and 'fast_kv16'", variant);
+}
+
+fal_cu_variant fal_cu_variant_of(const fal_context *ctx)
+{
+    return ctx->variant;
+}
+
+int fal_cu_multiprocessors(const fal_context *ctx)
+{
+    return ctx->n_multiprocessors;
+}
+
+size_t fal_cu_shared_limit(const fal_context *ctx)
+{
+    return (size_t)ctx->shared_limit;
 }
 
 fal_status fal_cu_open(const fal_backend_options *options, fal_context **out, fal_error *err)
@@ -245,10 +271,18 @@ fal_status fal_cu_open(const fal_backend_options *options, fal_context **out, fa
     fal_context *ctx = NULL;
     int n = 0;
     fal_cu_result code = FAL_CU_SUCCESS;
-    fal_status st = check_variant(o->variant, err);
+    fal_cu_variant variant = FAL_CU_EXACT;
+    fal_status st = find_variant(o->variant, &variant, err);
     if (st != FAL_OK) return st;
     ctx = calloc(1, sizeof *ctx);
     if (!ctx) return fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a context");
+    ctx->variant = variant;
+    while (fal_cu_fatbins[ctx->n_programs].op) ctx->n_programs++;
+    ctx->programs = calloc((size_t)ctx->n_programs + 1, sizeof *ctx->programs);
+    if (!ctx->programs) {
+        st = fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a context");
+        goto out;
+    }
     st = load_api(&ctx->api, err);
     if (st == FAL_OK) st = find_devices(&ctx->api, &list, &n, err);
     if (st != FAL_OK) goto out;
@@ -259,6 +293,13 @@ fal_status fal_cu_open(const fal_backend_options *options, fal_context **out, fa
     }
     ctx->device = list[at].id;
     ctx->info = list[at].info;
+    code = ctx->api.cuDeviceGetAttribute(&ctx->n_multiprocessors, FAL_CU_ATTRIBUTE_MULTIPROCESSOR_COUNT, ctx->device);
+    if (code == FAL_CU_SUCCESS)
+        code = ctx->api.cuDeviceGetAttribute(&ctx->shared_limit, FAL_CU_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, ctx->device);
+    if (code != FAL_CU_SUCCESS) {
+        st = call_failed(&ctx->api, err, "cuDeviceGetAttribute", code);
+        goto out;
+    }
     code = ctx->api.cuDevicePrimaryCtxRetain(&ctx->context, ctx->device);
     if (code != FAL_CU_SUCCESS) {
         ctx->context = NULL;
@@ -279,11 +320,12 @@ void fal_cu_close(fal_context *ctx)
 {
     if (!ctx) return;
     if (ctx->queue) ctx->api.cuStreamSynchronize(ctx->queue);
-    for (int p = 0; p < N_PROGRAMS; p++)
+    for (int p = 0; ctx->programs && p < ctx->n_programs; p++)
         if (ctx->programs[p].id) ctx->api.cuModuleUnload(ctx->programs[p].id);
     if (ctx->queue) ctx->api.cuStreamDestroy_v2(ctx->queue);
     if (ctx->context) ctx->api.cuDevicePrimaryCtxRelease_v2(ctx->device);
     unload_api(&ctx->api);
+    free(ctx->programs);
     free(ctx);
 }
 
@@ -299,7 +341,7 @@ void fal_cu_memory(const fal_context *ctx, fal_memory *out)
 
 void fal_cu_launches(const fal_context *ctx, void (*visit)(void *user, const char *kernel, uint64_t n), void *user)
 {
-    for (int p = 0; p < N_PROGRAMS; p++)
+    for (int p = 0; p < ctx->n_programs; p++)
         for (int k = 0; k < ctx->programs[p].n_kernels; k++)
             if (ctx->programs[p].kernels[k].n_launches > 0)
                 visit(user, ctx->programs[p].kernels[k].name, ctx->programs[p].kernels[k].n_launches);
@@ -330,6 +372,16 @@ fal_status fal_cu_poison(fal_context *ctx, fal_cu_buffer *b, fal_error *err)
 {
     const fal_cu_result code = ctx->api.cuMemsetD8Async(b->mem, 0xFF, b->bytes, ctx->queue);
     return code == FAL_CU_SUCCESS ? FAL_OK : call_failed(&ctx->api, err, "cuMemsetD8Async", code);
+}
+
+fal_status fal_cu_need_room(const fal_context *ctx, const char *name, size_t bytes, fal_error *err)
+{
+    size_t room = 0, total = 0;
+    const fal_cu_result code = ctx->api.cuMemGetInfo_v2(&room, &total);
+    if (code != FAL_CU_SUCCESS) return call_failed(&ctx->api, err, "cuMemGetInfo", code);
+    if (bytes <= room) return FAL_OK;
+    return fal_fail(err, FAL_ERR_MEMORY, "use a smaller model or context, or a device with more memory",
+                    "cuda: %s needs %zu bytes on '%s', which has %zu free of %zu", name, bytes, ctx->info.name, room, total);
 }
 
 fal_status fal_cu_alloc(fal_context *ctx, const char *name, size_t bytes, fal_cu_buffer **out, fal_error *err)
@@ -419,11 +471,8 @@ fal_status fal_cu_upload(fal_context *ctx, const char *name, const void *src, si
 
 /* ---- programs ----------------------------------------------------------------------------------------------------- */
 
-static fal_status load_program(fal_context *ctx, const char *op, program *prog, fal_error *err)
+static fal_status load_program(fal_context *ctx, const fal_cu_fatbin *f, program *prog, fal_error *err)
 {
-    const fal_cu_fatbin *f = fal_cu_fatbins;
-    while (f->op && strcmp(f->op, op) != 0) f++;
-    if (!f->op) return fal_fail(err, FAL_ERR_INTERNAL, NULL, "cuda: no device code for op '%s'", op);
     const fal_cu_result code = ctx->api.cuModuleLoadData(&prog->id, f->data);
     if (code == FAL_CU_SUCCESS) return FAL_OK;
     prog->id = NULL;
@@ -441,13 +490,9 @@ static fal_status load_program(fal_context *ctx, const char *op, program *prog, 
 
 static fal_status find_kernel(fal_context *ctx, const char *op, const char *name, kernel **out, fal_error *err)
 {
-    static const char *const ops[N_PROGRAMS] = {
-#define FAL_OP(op) #op,
-#include "harness/ops.def"
-    };
     int p = 0;
-    while (p < N_PROGRAMS && strcmp(ops[p], op) != 0) p++;
-    if (p == N_PROGRAMS) return fal_fail(err, FAL_ERR_INTERNAL, NULL, "cuda: no program for op '%s'", op);
+    while (p < ctx->n_programs && strcmp(fal_cu_fatbins[p].op, op) != 0) p++;
+    if (p == ctx->n_programs) return fal_fail(err, FAL_ERR_INTERNAL, NULL, "cuda: no device code for '%s'", op);
     program *prog = &ctx->programs[p];
     for (int k = 0; k < prog->n_kernels; k++) {
         if (strcmp(prog->kernels[k].name, name) != 0) continue;
@@ -457,7 +502,7 @@ static fal_status find_kernel(fal_context *ctx, const char *op, const char *name
     if (prog->n_kernels == MAX_KERNELS)
         return fal_fail(err, FAL_ERR_INTERNAL, NULL, "cuda: %s.cu has more than %d kernels", op, MAX_KERNELS);
     if (!prog->id) {
-        const fal_status st = load_program(ctx, op, prog, err);
+        const fal_status st = load_program(ctx, &fal_cu_fatbins[p], prog, err);
         if (st != FAL_OK) return st;
     }
     fal_cu_function id = NULL;
@@ -466,8 +511,11 @@ static fal_status find_kernel(fal_context *ctx, const char *op, const char *name
         return fal_fail(err, FAL_ERR_DEVICE, NULL, "cuda: no kernel %s in %s.cu: %s (%d)", name, op,
                         code_name(&ctx->api, code), code);
     kernel *k = &prog->kernels[prog->n_kernels++];
+    *k = (kernel) { .id = id };
     snprintf(k->name, sizeof k->name, "%s", name);
-    k->id = id;
+    int ptx_version = 0; /* waiting is compiled in from compute capability 9.0 on, and only in decode_*.cu */
+    if (ctx->api.cuFuncGetAttribute(&ptx_version, FAL_CU_FUNC_PTX_VERSION, id) == FAL_CU_SUCCESS)
+        k->overlaps = ptx_version >= 90;
     *out = k;
     return FAL_OK;
 }
@@ -483,19 +531,12 @@ fal_status fal_cu_facts(fal_context *ctx, const char *op, const char *name, fal_
     return code == FAL_CU_SUCCESS ? FAL_OK : call_failed(&ctx->api, err, "cuFuncGetAttribute", code);
 }
 
-fal_status fal_cu_launch(fal_context *ctx, const char *op, const char *how, const char *type, size_t n_groups,
-                         const fal_cu_arg *args, size_t n_args, fal_error *err)
+enum { MAX_ARGS = 24 };
+
+/* The driver takes void ** and copies the values. */
+static void point_at(const fal_cu_arg *args, size_t n, void **values)
 {
-    enum { MAX_ARGS = 24 };
-    char name[64];
-    kernel *k = NULL;
-    void *values[MAX_ARGS];
-    snprintf(name, sizeof name, "fal_cu_%s%s%s%s%s", op, how ? "__" : "", how ? how : "", type ? "_" : "", type ? type : "");
-    fal_status st = find_kernel(ctx, op, name, &k, err);
-    if (st != FAL_OK) return st;
-    if (n_args > MAX_ARGS || n_groups == 0 || n_groups > INT32_MAX)
-        return fal_fail(err, FAL_ERR_INTERNAL, NULL, "cuda: %s over %zu blocks with %zu arguments", name, n_groups, n_args);
-    for (size_t i = 0; i < n_args; i++) {
+    for (size_t i = 0; i < n; i++) {
         const fal_cu_arg *a = &args[i];
         const void *value = NULL;
         switch (a->kind) {
@@ -504,16 +545,164 @@ fal_status fal_cu_launch(fal_context *ctx, const char *op, const char *how, cons
         case FAL_CU_ARG_LONG: value = &a->v.l; break;
         case FAL_CU_ARG_FLOAT: value = &a->v.f; break;
         }
-        memcpy(&values[i], &value, sizeof value); /* the driver takes void ** and copies the values */
+        memcpy(&values[i], &value, sizeof value);
     }
-    const fal_cu_result code = ctx->api.cuLaunchKernel(k->id, (unsigned)n_groups, 1, 1, FAL_CU_GROUP, 1, 1, 0, ctx->queue,
-                                                       values, NULL);
+}
+
+/* A multiprocessor that divides its memory otherwise for the next kernel must run empty first: kernels that are to overlap
+   ask for the same division, all of it shared. Only a preference: a driver that will not take it runs them all the same. */
+static void prefer_shared(fal_context *ctx, kernel *k)
+{
+    if (k->prefers_shared) return;
+    k->prefers_shared = true;
+    ctx->api.cuFuncSetAttribute(k->id, FAL_CU_FUNC_PREFERRED_SHARED_MEMORY_CARVEOUT, 100);
+}
+
+/* Dynamic shared memory above 48 KiB needs leave, once per kernel. */
+static fal_status allow_shared(fal_context *ctx, kernel *k, size_t bytes, fal_error *err)
+{
+    if (bytes <= 48 * 1024 || bytes <= k->shared_bytes) return FAL_OK;
+    const fal_cu_result code = ctx->api.cuFuncSetAttribute(k->id, FAL_CU_FUNC_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)bytes);
     if (code != FAL_CU_SUCCESS)
-        return fal_fail(err, FAL_ERR_DEVICE, NULL, "cuda: launch of %s over %zu blocks failed: %s (%d)", name, n_groups,
+        return fal_fail(err, FAL_ERR_DEVICE, NULL, "cuda: %s may not have %zu bytes of shared memory: %s (%d)", k->name, bytes,
                         code_name(&ctx->api, code), code);
-    k->n_launches++;
+    k->shared_bytes = bytes;
     return FAL_OK;
 }
+
+static fal_status launch(fal_context *ctx, const char *op, const char *how, const char *type, const fal_cu_shape *shape,
+                         const fal_cu_arg *args, size_t n_args, fal_error *err)
+{
+    char name[64];
+    kernel *k = NULL;
+    void *values[MAX_ARGS];
+    snprintf(name, sizeof name, "fal_cu_%s%s%s%s%s", op, how ? "__" : "", how ? how : "", type ? "_" : "", type ? type : "");
+    fal_status st = find_kernel(ctx, op, name, &k, err);
+    if (st != FAL_OK) return st;
+    if (n_args > MAX_ARGS || shape->n_groups == 0 || shape->n_groups > INT32_MAX || shape->shared_bytes > INT32_MAX)
+        return fal_fail(err, FAL_ERR_INTERNAL, NULL, "cuda: %s over %zu blocks with %zu arguments and %zu bytes", name,
+                        shape->n_groups, n_args, shape->shared_bytes);
+    st = allow_shared(ctx, k, shape->shared_bytes, err);
+    if (st != FAL_OK) return st;
+    if (shape->overlaps) prefer_shared(ctx, k);
+    point_at(args, n_args, values);
+    fal_cu_launch_attribute overlap = { .id = FAL_CU_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION, .value = { .flag = 1 } };
+    const fal_cu_launch_config config = {
+        .grid_x = (unsigned)shape->n_groups, .grid_y = 1, .grid_z = 1,
+        .block_x = (unsigned)shape->n_threads, .block_y = 1, .block_z = 1,
+        .shared_bytes = (unsigned)shape->shared_bytes, .stream = ctx->queue, .attributes = &overlap,
+        .n_attributes = shape->overlaps && k->overlaps ? 1 : 0,
+    };
+    const fal_cu_result code = ctx->api.cuLaunchKernelEx(&config, k->id, values, NULL);
+    if (code != FAL_CU_SUCCESS)
+        return fal_fail(err, FAL_ERR_DEVICE, NULL, "cuda: launch of %s over %zu blocks failed: %s (%d)", name, shape->n_groups,
+                        code_name(&ctx->api, code), code);
+    if (ctx->is_recording) k->n_recorded++;
+    else k->n_launches++;
+    return FAL_OK;
+}
+
+fal_status fal_cu_launch(fal_context *ctx, const char *op, const char *how, const char *type, size_t n_groups,
+                         const fal_cu_arg *args, size_t n_args, fal_error *err)
+{
+    const fal_cu_shape shape = { .n_groups = n_groups, .n_threads = FAL_CU_GROUP };
+    return launch(ctx, op, how, type, &shape, args, n_args, err);
+}
+
+fal_status fal_cu_launch_shaped(fal_context *ctx, const char *module, const char *how, const char *type,
+                                const fal_cu_shape *shape, const fal_cu_arg *args, size_t n_args, fal_error *err)
+{
+    return launch(ctx, module, how, type, shape, args, n_args, err);
+}
+
+/* ---- graphs ------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    kernel *kernel; /* of the context, which outlives the graph */
+    uint64_t n;
+} graph_count;
+
+struct fal_cu_graph {
+    fal_cu_graph_exec exec;
+    graph_count *counts; /* [n_counts] */
+    int n_counts, n_kernels;
+};
+
+/* For every kernel that was asked for so far. */
+#define EACH_KERNEL(ctx, k)                                                                                            \
+    for (int p_ = 0; p_ < (ctx)->n_programs; p_++)                                                                     \
+        for (kernel *k = (ctx)->programs[p_].kernels; k < (ctx)->programs[p_].kernels + (ctx)->programs[p_].n_kernels; k++)
+
+fal_status fal_cu_graph_begin(fal_context *ctx, fal_error *err)
+{
+    const fal_cu_result code = ctx->api.cuStreamBeginCapture_v2(ctx->queue, FAL_CU_CAPTURE_MODE_RELAXED);
+    if (code != FAL_CU_SUCCESS) return call_failed(&ctx->api, err, "cuStreamBeginCapture", code);
+    EACH_KERNEL(ctx, k) k->n_recorded = 0;
+    ctx->is_recording = true;
+    return FAL_OK;
+}
+
+/* What one launch of the graph adds to the counts of launches. */
+static fal_status count_recorded(fal_context *ctx, fal_cu_graph *graph, fal_error *err)
+{
+    int n = 0;
+    EACH_KERNEL(ctx, k) n += k->n_recorded > 0;
+    graph->counts = calloc((size_t)n + 1, sizeof *graph->counts);
+    if (!graph->counts) return fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a graph");
+    EACH_KERNEL(ctx, k)
+    {
+        if (k->n_recorded == 0) continue;
+        graph->counts[graph->n_counts++] = (graph_count) { k, k->n_recorded };
+        graph->n_kernels += (int)k->n_recorded;
+    }
+    return FAL_OK;
+}
+
+fal_status fal_cu_graph_end(fal_context *ctx, fal_cu_graph **out, fal_error *err)
+{
+    fal_cu_graph_id recorded = NULL;
+    fal_status st = FAL_OK;
+    fal_cu_graph *graph = calloc(1, sizeof *graph);
+    ctx->is_recording = false;
+    fal_cu_result code = ctx->api.cuStreamEndCapture(ctx->queue, &recorded);
+    if (!graph) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a graph");
+    else if (code != FAL_CU_SUCCESS || !recorded) st = call_failed(&ctx->api, err, "cuStreamEndCapture", code);
+    if (st == FAL_OK) st = count_recorded(ctx, graph, err);
+    if (st == FAL_OK) {
+        code = ctx->api.cuGraphInstantiateWithFlags(&graph->exec, recorded, 0);
+        if (code != FAL_CU_SUCCESS) {
+            graph->exec = NULL;
+            st = call_failed(&ctx->api, err, "cuGraphInstantiate", code);
+        }
+    }
+    if (recorded) ctx->api.cuGraphDestroy(recorded);
+    if (st != FAL_OK) fal_cu_graph_free(ctx, graph);
+    else *out = graph;
+    return st;
+}
+
+fal_status fal_cu_graph_launch(fal_context *ctx, fal_cu_graph *graph, fal_error *err)
+{
+    const fal_cu_result code = ctx->api.cuGraphLaunch(graph->exec, ctx->queue);
+    if (code != FAL_CU_SUCCESS) return call_failed(&ctx->api, err, "cuGraphLaunch", code);
+    for (int i = 0; i < graph->n_counts; i++) graph->counts[i].kernel->n_launches += graph->counts[i].n;
+    return FAL_OK;
+}
+
+int fal_cu_graph_kernels(const fal_cu_graph *graph)
+{
+    return graph->n_kernels;
+}
+
+void fal_cu_graph_free(fal_context *ctx, fal_cu_graph *graph)
+{
+    if (!graph) return;
+    if (graph->exec) ctx->api.cuGraphExecDestroy(graph->exec);
+    free(graph->counts);
+    free(graph);
+}
+
+/* ---- sizes -------------------------------------------------------------------------------------------------------- */
 
 size_t fal_cu_groups(const fal_context *ctx, size_t n_items)
 {

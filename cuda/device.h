@@ -6,8 +6,12 @@
 
 /* Threads of a block: four 32-lane slices, the same as the work-groups of the OpenCL twin, so that both reduce alike. */
 #define FAL_CU_GROUP 128
-/* Tokens that one block takes through a weight row at once. */
-#define FAL_CU_TILE 8
+/* Rows, and tokens, of a tile of the tiled kernels: two threads bring a row, and one has 8 rows and 4 tokens. */
+#define FAL_CU_SIDE 64
+/* With fewer tokens than this each is computed by itself, and gives the same bits as alone. */
+#define FAL_CU_MIN_TILED 32
+/* Tokens that share one pass over keys and values, as in attention.cu. */
+#define FAL_CU_TOKENS 8
 
 typedef struct fal_cu_buffer fal_cu_buffer;
 
@@ -22,11 +26,19 @@ const fal_device_info *fal_cu_device(const fal_context *ctx);
 void fal_cu_memory(const fal_context *ctx, fal_memory *out);
 void fal_cu_launches(const fal_context *ctx, void (*visit)(void *user, const char *kernel, uint64_t n), void *user);
 extern const char *const fal_cu_variants[]; /* NULL-terminated, "" first */
+/* what    The variant that the context was opened with: FAL_CU_EXACT for "". */
+typedef enum { FAL_CU_EXACT, FAL_CU_FAST, FAL_CU_FAST_KV16 } fal_cu_variant;
+fal_cu_variant fal_cu_variant_of(const fal_context *ctx);
+/* what    Multiprocessors, and the most shared memory that a block may ask for. */
+int fal_cu_multiprocessors(const fal_context *ctx);
+size_t fal_cu_shared_limit(const fal_context *ctx);
 
 /* what    A device buffer of that many bytes, each of them 0xFF: a value that nobody wrote is a NaN. name is for messages.
    refuses 0, SIZE_MAX (a size that overflowed) and more than the device allocates: FAL_ERR_MEMORY
    owns    *out belongs to the caller: fal_cu_free */
 fal_status fal_cu_alloc(fal_context *ctx, const char *name, size_t bytes, fal_cu_buffer **out, fal_error *err);
+/* what    Refuses what cannot fit beside what is in use, before anything of it is allocated: FAL_ERR_MEMORY with both numbers. */
+fal_status fal_cu_need_room(const fal_context *ctx, const char *name, size_t bytes, fal_error *err);
 void fal_cu_free(fal_context *ctx, fal_cu_buffer *b);
 size_t fal_cu_size(const fal_cu_buffer *b);
 /* what    Transfers; a blocking read or write waits for everything queued before it and returns its errors. */
@@ -66,6 +78,28 @@ fal_status fal_cu_launch(fal_context *ctx, const char *op, const char *how, cons
                          const fal_cu_arg *args, size_t n_args, fal_error *err);
 #define FAL_CU_LAUNCH(ctx, op, how, type, n_groups, args, err) \
     fal_cu_launch(ctx, op, how, type, n_groups, args, sizeof(args) / sizeof((args)[0]), err)
+
+/* Shape of a launch that is not in blocks of FAL_CU_GROUP. */
+typedef struct {
+    size_t n_groups;
+    int n_threads;
+    size_t shared_bytes; /* dynamic shared memory of a block */
+    bool overlaps;       /* may start before the launch queued before it has ended: the kernel itself waits (decode.cuh).
+                            Without effect where device or device code cannot */
+} fal_cu_shape;
+/* what    Queues kernel fal_cu_<module>__<how>[_<type>] of cuda/<module>.cu in that shape; otherwise as fal_cu_launch. */
+fal_status fal_cu_launch_shaped(fal_context *ctx, const char *module, const char *how, const char *type,
+                                const fal_cu_shape *shape, const fal_cu_arg *args, size_t n_args, fal_error *err);
+
+/* what    Launches recorded once and queued many times as one. Between begin and end, launches are recorded and not run;
+           nothing else may be called on the context. end also ends a recording that failed (*out is then not set).
+   owns    *out belongs to the caller: fal_cu_graph_free, before fal_cu_close */
+typedef struct fal_cu_graph fal_cu_graph;
+fal_status fal_cu_graph_begin(fal_context *ctx, fal_error *err);
+fal_status fal_cu_graph_end(fal_context *ctx, fal_cu_graph **out, fal_error *err);
+fal_status fal_cu_graph_launch(fal_context *ctx, fal_cu_graph *graph, fal_error *err);
+int fal_cu_graph_kernels(const fal_cu_graph *graph); /* launches recorded in it */
+void fal_cu_graph_free(fal_context *ctx, fal_cu_graph *graph);
 
 /* Device code of one op as nvcc made it; the build writes the table (build/cuda/fatbins.c). */
 typedef struct {

@@ -5,7 +5,7 @@
     int n_tokens, int n_embd, const unsigned char *w, const int *tokens, float *y
 
 /* One slice of 32 lanes per token. */
-static __device__ void embed(int type, ARGS)
+static __device__ __forceinline__ void embed(int type, ARGS)
 {
     const long t = fal_global_id() / 32;
     const int lane = (int)threadIdx.x & 31;
@@ -20,7 +20,7 @@ static __device__ void embed(int type, ARGS)
         fal_store_4(b, y_t, at_b, n_embd);
     }
 }
-#define KERNEL(name, type) \
+#define KERNEL(name, type)                                                                                             \
     FAL_KERNEL fal_cu_embed_##name(ARGS) { embed(type, n_tokens, n_embd, w, tokens, y); }
 
 KERNEL(f32, FAL_F32)

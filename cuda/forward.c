@@ -2,7 +2,9 @@
 #include "cuda/forward.h"
 
 #include "harness/args.h"
+#include "cuda/decode.h"
 #include "cuda/ops.h"
+#include "cuda/session.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,37 +12,6 @@
 enum {
     CHUNK = 512,            /* tokens computed at once: bounds scratch, and weight rows are reused within it */
     LOGITS_BYTES = 1 << 25, /* rows of logits computed at once: as many as fit in here, at least one */
-};
-
-/* The device copies of a layer's tensors, named as in fal_layer. */
-#define LAYER_TENSORS(X)                                                                                               \
-    X(attn_norm) X(attn_q) X(attn_k) X(attn_v) X(attn_output) X(attn_q_norm) X(attn_k_norm) X(ffn_norm)                 \
-    X(ffn_gate_inp) X(ffn_gate_exps) X(ffn_up_exps) X(ffn_down_exps)
-typedef struct {
-#define X(tensor) const fal_cu_buffer *tensor;
-    LAYER_TENSORS(X)
-#undef X
-} layer_weights;
-
-struct fal_session {
-    fal_context *ctx;
-    const fal_model *model;
-    int n_ctx, n_past;
-    int chunk, head_rows;               /* most rows of a layer's buffers, and of the last norm and the logits */
-    fal_cu_buffer **weights;            /* [n_tensors], as model->tensors */
-    int *uploads;                       /* [n_tensors] */
-    layer_weights *layers;              /* [n_layer], into weights */
-    const fal_cu_buffer *token_embd, *output_norm, *output; /* into weights */
-    fal_cu_buffer **k_cache, **v_cache; /* [n_layer] of [n_ctx, n_head_kv, head_dim] */
-    fal_cu_buffer *cos_table, *sin_table; /* [n_ctx, head_dim/2] */
-    fal_cu_buffer *site[FAL_N_SITES];   /* the result at each site: [chunk or head_rows, sub, width] */
-    fal_cu_buffer *tokens;              /* [chunk] */
-    fal_cu_buffer *pinned;              /* [chunk, n_expert_used] */
-    fal_cu_buffer *lists;               /* scratch of moe_matmul */
-    fal_cu_buffer *head_in;             /* [head_rows, n_embd] rows whose logits are wanted */
-    fal_cu_buffer *next;                /* [head_rows] argmax */
-    void *host;                         /* a site's rows on their way to a tap, or NULL before the first */
-    size_t host_bytes;
 };
 
 /* ---- memory ------------------------------------------------------------------------------------------------------- */
@@ -77,7 +48,7 @@ static fal_status bind_weights(fal_session *s, fal_error *err)
     if (st == FAL_OK) st = find_weight(s, m->output, &s->output, err);
     for (int layer = 0; layer < m->config.n_layer; layer++) {
 #define X(tensor) if (st == FAL_OK) st = find_weight(s, m->layers[layer].tensor, &s->layers[layer].tensor, err);
-        LAYER_TENSORS(X)
+        FAL_CU_LAYER_TENSORS(X)
 #undef X
     }
     return st;
@@ -100,7 +71,8 @@ static fal_status upload_weights(fal_session *s, fal_error *err)
 static fal_status alloc_cache(fal_session *s, fal_error *err)
 {
     const fal_config *c = &s->model->config;
-    const size_t bytes = fal_cu_bytes(sizeof(float), s->n_ctx, c->n_head_kv, c->head_dim);
+    const size_t elem = fal_cu_variant_of(s->ctx) == FAL_CU_FAST_KV16 ? sizeof(uint16_t) : sizeof(float);
+    const size_t bytes = fal_cu_bytes(elem, s->n_ctx, c->n_head_kv, c->head_dim);
     fal_status st = FAL_OK;
     for (int layer = 0; st == FAL_OK && layer < c->n_layer; layer++) {
         st = fal_cu_alloc(s->ctx, "k_cache", bytes, &s->k_cache[layer], err);
@@ -136,12 +108,38 @@ static fal_status alloc_scratch(fal_session *s, fal_error *err)
     if (st == FAL_OK)
         st = fal_cu_alloc(s->ctx, "pinned ids", fal_cu_bytes(4, s->chunk, c->n_expert_used, 1), &s->pinned, err);
     if (st == FAL_OK)
+        st = fal_cu_alloc(s->ctx, "parts of attention", fal_cu_attention_parts_bytes(s->n_ctx, c->n_head, c->head_dim),
+                          &s->parts, err);
+    if (st == FAL_OK)
         st = fal_cu_alloc(s->ctx, "expert lists", fal_cu_moe_lists_bytes(s->chunk, c->n_expert, c->n_expert_used), &s->lists,
                           err);
     if (st == FAL_OK)
         st = fal_cu_alloc(s->ctx, "rows of the head", fal_cu_bytes(4, s->head_rows, c->n_embd, 1), &s->head_in, err);
     if (st == FAL_OK) st = fal_cu_alloc(s->ctx, "next token", fal_cu_bytes(4, s->head_rows, 1, 1), &s->next, err);
     return st;
+}
+
+static void add_bytes(size_t *n, size_t more)
+{
+    if (__builtin_add_overflow(*n, more, n)) *n = SIZE_MAX;
+}
+
+/* Bytes that opening this session allocates: weights, cache, tables and scratch. SIZE_MAX when there is no such number. */
+static size_t session_bytes(const fal_session *s)
+{
+    const fal_config *c = &s->model->config;
+    const size_t elem = fal_cu_variant_of(s->ctx) == FAL_CU_FAST_KV16 ? sizeof(uint16_t) : sizeof(float);
+    const size_t cache = fal_cu_bytes(elem, s->n_ctx, c->n_head_kv, c->head_dim);
+    const size_t table = fal_cu_bytes(sizeof(float), s->n_ctx, c->head_dim / 2, 1);
+    size_t n = s->model->tensor_bytes < SIZE_MAX ? (size_t)s->model->tensor_bytes : SIZE_MAX;
+    for (int i = 0; i < 2 * c->n_layer; i++) add_bytes(&n, cache);
+    for (int i = 0; i < 2; i++) add_bytes(&n, table);
+    for (int i = 0; i < FAL_N_SITES; i++)
+        add_bytes(&n, fal_cu_bytes(row_bytes(s, i), is_head_site(i) ? s->head_rows : s->chunk, 1, 1));
+    add_bytes(&n, fal_cu_moe_lists_bytes(s->chunk, c->n_expert, c->n_expert_used));
+    add_bytes(&n, fal_cu_bytes(4, s->head_rows, c->n_embd, 1));
+    add_bytes(&n, fal_cu_attention_parts_bytes(s->n_ctx, c->n_head, c->head_dim));
+    return n;
 }
 
 fal_status fal_cu_session_open(fal_context *ctx, const fal_model *model, int n_ctx, fal_session **out, fal_error *err)
@@ -166,11 +164,14 @@ fal_status fal_cu_session_open(fal_context *ctx, const fal_model *model, int n_c
     s->v_cache = calloc((size_t)c->n_layer, sizeof(fal_cu_buffer *));
     if (!s->weights || !s->uploads || !s->layers || !s->k_cache || !s->v_cache)
         st = fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a session");
-    /* The cache comes before the weights: a context that is too long is then refused at once. */
+    if (st == FAL_OK && fal_cu_variant_of(ctx) != FAL_CU_EXACT) st = fal_cu_decode_check(ctx, model, err);
+    /* What cannot fit is refused before the device is filled with a part of it. */
+    if (st == FAL_OK) st = fal_cu_need_room(ctx, "the model with its context", session_bytes(s), err);
     if (st == FAL_OK) st = alloc_cache(s, err);
     if (st == FAL_OK) st = upload_rope_tables(s, err);
     if (st == FAL_OK) st = alloc_scratch(s, err);
     if (st == FAL_OK) st = upload_weights(s, err);
+    if (st == FAL_OK && fal_cu_variant_of(ctx) != FAL_CU_EXACT) st = fal_cu_decode_open(s, &s->decode, err);
     if (st == FAL_OK) st = fal_cu_finish(ctx, err);
     if (st != FAL_OK) fal_cu_session_close(s);
     else *out = s;
@@ -181,10 +182,12 @@ void fal_cu_session_close(fal_session *s)
 {
     if (!s) return;
     fal_context *ctx = s->ctx;
+    fal_cu_decode_close(ctx, s->decode);
     free(s->host);
     fal_cu_free(ctx, s->next);
     fal_cu_free(ctx, s->head_in);
     fal_cu_free(ctx, s->lists);
+    fal_cu_free(ctx, s->parts);
     fal_cu_free(ctx, s->pinned);
     fal_cu_free(ctx, s->tokens);
     for (int i = 0; i < FAL_N_SITES; i++) fal_cu_free(ctx, s->site[i]);
@@ -206,7 +209,7 @@ void fal_cu_session_close(fal_session *s)
 fal_status fal_cu_reset(fal_session *s, fal_error *err)
 {
     if (!s) return fal_fail(err, FAL_ERR_INPUT, NULL, "cuda: the session is NULL");
-    fal_cu_buffer *const others[] = { s->tokens, s->pinned, s->lists, s->head_in, s->next };
+    fal_cu_buffer *const others[] = { s->tokens, s->pinned, s->parts, s->lists, s->head_in, s->next };
     fal_status st = FAL_OK;
     for (int layer = 0; st == FAL_OK && layer < s->model->config.n_layer; layer++) {
         st = fal_cu_poison(s->ctx, s->k_cache[layer], err);
@@ -215,6 +218,7 @@ fal_status fal_cu_reset(fal_session *s, fal_error *err)
     for (int i = 0; st == FAL_OK && i < FAL_N_SITES; i++) st = fal_cu_poison(s->ctx, s->site[i], err);
     for (size_t i = 0; st == FAL_OK && i < sizeof others / sizeof others[0]; i++)
         st = fal_cu_poison(s->ctx, others[i], err);
+    if (st == FAL_OK && s->decode) st = fal_cu_decode_reset(s, err);
     if (st == FAL_OK) st = fal_cu_finish(s->ctx, err);
     if (st == FAL_OK) s->n_past = 0;
     return st;
@@ -237,8 +241,9 @@ void fal_cu_session_memory(const fal_session *s, fal_memory *out)
     for (int layer = 0; layer < s->model->config.n_layer; layer++)
         out->kv_bytes += fal_cu_size(s->k_cache[layer]) + fal_cu_size(s->v_cache[layer]);
     for (int i = 0; i < FAL_N_SITES; i++) out->scratch_bytes += fal_cu_size(s->site[i]);
-    out->scratch_bytes += fal_cu_size(s->tokens) + fal_cu_size(s->pinned) + fal_cu_size(s->lists) + fal_cu_size(s->head_in) +
-                          fal_cu_size(s->next) + fal_cu_size(s->cos_table) + fal_cu_size(s->sin_table);
+    out->scratch_bytes += fal_cu_size(s->tokens) + fal_cu_size(s->pinned) + fal_cu_size(s->parts) + fal_cu_size(s->lists) + fal_cu_size(s->head_in) +
+                          fal_cu_size(s->next) + fal_cu_size(s->cos_table) + fal_cu_size(s->sin_table) +
+                          fal_cu_decode_bytes(s->decode);
 }
 
 /* ---- taps --------------------------------------------------------------------------------------------------------- */
@@ -316,7 +321,7 @@ static fal_status attention_block(const chunk *k, int layer, const fal_cu_buffer
     fal_session *s = k->s;
     const fal_config *c = &s->model->config;
     const fal_layer *w = &s->model->layers[layer];
-    const layer_weights *b = &s->layers[layer];
+    const fal_cu_layer *b = &s->layers[layer];
     const int n = k->n, n_q = c->n_head * c->head_dim, n_kv = c->n_head_kv * c->head_dim;
 
     RUN(rmsnorm, n, c->n_embd, c->rms_eps, x, b->attn_norm, SITE(attn_norm));
@@ -335,9 +340,16 @@ static fal_status attention_block(const chunk *k, int layer, const fal_cu_buffer
     TAP(q_rope, layer);
     RUN(rope, n, c->n_head_kv, c->head_dim, k->pos, SITE(k_norm), s->cos_table, s->sin_table, SITE(k_rope));
     TAP(k_rope, layer);
-    RUN(kv_store, n, c->n_head_kv, c->head_dim, k->pos, SITE(k_rope), SITE(v), s->k_cache[layer], s->v_cache[layer]);
-    RUN(attention, n, c->n_head, c->n_head_kv, c->head_dim, k->pos, SITE(q_rope), s->k_cache[layer], s->v_cache[layer],
-        SITE(attn));
+    if (fal_cu_variant_of(s->ctx) == FAL_CU_FAST_KV16) {
+        RUN(decode_kv16_store, n, c->n_head_kv, c->head_dim, k->pos, SITE(k_rope), SITE(v), s->k_cache[layer],
+            s->v_cache[layer]);
+        RUN(decode_kv16_attention, n, c->n_head, c->n_head_kv, c->head_dim, k->pos, SITE(q_rope), s->k_cache[layer],
+            s->v_cache[layer], SITE(attn));
+    } else {
+        RUN(kv_store, n, c->n_head_kv, c->head_dim, k->pos, SITE(k_rope), SITE(v), s->k_cache[layer], s->v_cache[layer]);
+        RUN(attention, n, c->n_head, c->n_head_kv, c->head_dim, k->pos, SITE(q_rope), s->k_cache[layer], s->v_cache[layer],
+            s->parts, SITE(attn));
+    }
     TAP(attn, layer);
     RUN(matmul, n, n_q, c->n_embd, w->attn_output->type, b->attn_output, SITE(attn), SITE(attn_output));
     TAP(attn_output, layer);
@@ -366,7 +378,7 @@ static fal_status moe_block(const chunk *k, int layer)
     fal_session *s = k->s;
     const fal_config *c = &s->model->config;
     const fal_layer *w = &s->model->layers[layer];
-    const layer_weights *b = &s->layers[layer];
+    const fal_cu_layer *b = &s->layers[layer];
     const int n = k->n, n_exp = c->n_expert, n_used = c->n_expert_used;
     const fal_cu_buffer *pinned = NULL;
     const fal_status st = pin(k, layer, &pinned);
@@ -457,6 +469,18 @@ static fal_status run_chunk(const chunk *k, const int32_t *tokens, bool is_last,
     return head(k, is_last, next);
 }
 
+/* One token through the fused path; logits and final_norm can be seen. */
+static fal_status forward_fused(fal_session *s, int32_t token, const fal_taps *taps, int32_t *next, fal_error *err)
+{
+    const chunk k = { .s = s, .taps = taps, .err = err, .first = 0, .n = 1, .pos = s->n_past };
+    fal_status st = fal_cu_decode_start(s, token, err);
+    if (st == FAL_OK) st = fal_cu_decode_tokens(s, 1, err);
+    if (st == FAL_OK) st = tap_rows(&k, FAL_SITE_final_norm, -1, 0, 1);
+    if (st == FAL_OK) st = tap_rows(&k, FAL_SITE_logits, -1, 0, 1);
+    if (st == FAL_OK && next) st = fal_cu_decode_last(s, next, err);
+    return st;
+}
+
 fal_status fal_cu_forward(fal_session *s, const int32_t *tokens, int n_tokens, const fal_taps *taps, int32_t *next,
                           fal_error *err)
 {
@@ -464,7 +488,11 @@ fal_status fal_cu_forward(fal_session *s, const int32_t *tokens, int n_tokens, c
     fal_status st = fal_request_check(&s->model->config, tokens, n_tokens, s->n_past, s->n_ctx, err);
     if (st != FAL_OK) return st;
     int32_t best = 0;
-    for (int first = 0; first < n_tokens; first += s->chunk) {
+    if (s->decode) st = fal_cu_decode_check_taps(s, taps, n_tokens, err);
+    if (st != FAL_OK) return st;
+    const bool is_fused = s->decode && n_tokens == 1;
+    if (is_fused) st = forward_fused(s, tokens[0], taps, next ? &best : NULL, err);
+    for (int first = 0; !is_fused && first < n_tokens; first += s->chunk) {
         const int left = n_tokens - first;
         const chunk k = { .s = s, .taps = taps, .err = err, .first = first, .n = left < s->chunk ? left : s->chunk,
                           .pos = s->n_past + first };
@@ -478,4 +506,30 @@ fal_status fal_cu_forward(fal_session *s, const int32_t *tokens, int n_tokens, c
     s->n_past += n_tokens;
     if (next) *next = best;
     return FAL_OK;
+}
+
+fal_status fal_cu_generate(fal_session *s, int32_t first_token, int n, int32_t *out, fal_error *err)
+{
+    if (!s || !out) return fal_fail(err, FAL_ERR_INPUT, NULL, "cuda: session or result is NULL");
+    /* Each token fed in takes one position; the last one of the answer is not fed back. */
+    fal_status st = fal_request_check(&s->model->config, &first_token, n < 1 ? 0 : 1, s->n_past, s->n_ctx, err);
+    if (st != FAL_OK) return st;
+    if (n > s->n_ctx - s->n_past)
+        return fal_fail_contract(err, FAL_ERR_INPUT, "qwen3-moe-forward-v1", "ask for fewer tokens or a longer context",
+                                 "%d past + %d new tokens exceed the context of %d", s->n_past, n, s->n_ctx);
+    if (!s->decode) {
+        int32_t token = first_token;
+        for (int i = 0; i < n; i++) {
+            st = fal_cu_forward(s, &token, 1, NULL, &token, err);
+            if (st != FAL_OK) return st;
+            out[i] = token;
+        }
+        return FAL_OK;
+    }
+    st = fal_cu_decode_start(s, first_token, err);
+    if (st == FAL_OK) st = fal_cu_decode_tokens(s, n, err);
+    if (st == FAL_OK) st = fal_cu_decode_read(s, n, out, err);
+    if (st == FAL_OK) s->n_past += n;
+    else fal_cu_finish(s->ctx, NULL); /* a failed pass leaves nothing running; its own error is the one to tell */
+    return st;
 }

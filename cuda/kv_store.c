@@ -26,7 +26,8 @@ fal_status fal_cu_kv_store(fal_context *ctx, const fal_kv_store_args *a, fal_err
     if (st == FAL_OK) st = fal_cu_upload(ctx, "k_cache", a->k_cache, cache_bytes, &k_cache, err);
     if (st == FAL_OK) st = fal_cu_upload(ctx, "v_cache", a->v_cache, cache_bytes, &v_cache, err);
     if (st == FAL_OK)
-        st = fal_cu_kv_store_run(ctx, a->n_tokens, a->n_head_kv, a->head_dim, a->first_pos, k, v, k_cache, v_cache, err);
+        st =
+            fal_cu_kv_store_run(ctx, a->n_tokens, a->n_head_kv, a->head_dim, a->first_pos, k, v, k_cache, v_cache, err);
     if (st == FAL_OK) st = fal_cu_read(ctx, k_cache, 0, a->k_cache, cache_bytes, err);
     if (st == FAL_OK) st = fal_cu_read(ctx, v_cache, 0, a->v_cache, cache_bytes, err);
     fal_cu_free(ctx, v_cache);

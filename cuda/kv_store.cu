@@ -11,4 +11,3 @@ FAL_KERNEL fal_cu_kv_store(int n_tokens, int width, int first_pos, const float *
     k_cache[to] = k[from];
     v_cache[to] = v[from];
 }
-

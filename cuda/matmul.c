@@ -11,11 +11,11 @@ fal_status fal_cu_matmul_run(fal_context *ctx, int n_tokens, int n_in, int n_out
     if (st != FAL_OK) return st;
     const fal_cu_arg args[] = { FAL_CU_INT(n_tokens), FAL_CU_INT(n_in), FAL_CU_INT(n_out), FAL_CU_BUFFER(w),
                                 FAL_CU_BUFFER(x), FAL_CU_BUFFER(y) };
-    const bool is_tiled = n_tokens > 1;
-    const size_t per_group = FAL_CU_GROUP / 32;
-    const size_t n_blocks = ((size_t)n_out + per_group - 1) / per_group;
-    const size_t n_tiles = is_tiled ? ((size_t)n_tokens + FAL_CU_TILE - 1) / FAL_CU_TILE : (size_t)n_tokens;
-    return FAL_CU_LAUNCH(ctx, "matmul", is_tiled ? "tiled" : NULL, type_name, n_blocks * n_tiles, args, err);
+    const bool is_tiled = n_tokens >= FAL_CU_MIN_TILED;
+    const char *how = is_tiled ? "tiled" : NULL;
+    size_t n_rows = is_tiled ? FAL_CU_SIDE : FAL_CU_GROUP / 32, n_tile = is_tiled ? FAL_CU_SIDE : 1;
+    const size_t n_blocks = ((size_t)n_out - 1) / n_rows + 1, n_tiles = ((size_t)n_tokens - 1) / n_tile + 1;
+    return FAL_CU_LAUNCH(ctx, "matmul", how, type_name, n_blocks * n_tiles, args, err);
 }
 
 fal_status fal_cu_matmul(fal_context *ctx, const fal_matmul_args *a, fal_error *err)

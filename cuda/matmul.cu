@@ -5,42 +5,49 @@
     int n_tokens, int n_in, int n_out, const unsigned char *w, const float *x, float *y
 #define PASS n_tokens, n_in, n_out, w, x, y
 
-/* One slice of 32 lanes per row, for n_tile (a constant after inlining) tokens. A token's sum has the same order in
-   either kernel, so its result does not depend on how many came with it. */
-static __device__ void matmul(float *part, int type, int n_tile, ARGS)
+/* One slice of 32 lanes per row of a token. A token's sum does not depend on how many came with it. */
+static __device__ __forceinline__ void matmul(float *part, int type, ARGS)
 {
     const long n_blocks = (n_out + FAL_GROUP / 32 - 1) / (FAL_GROUP / 32);
     const int lane = (int)threadIdx.x & 31;
     const int r = (int)(blockIdx.x % n_blocks) * (FAL_GROUP / 32) + (int)threadIdx.x / 32;
-    const int t0 = (int)(blockIdx.x / n_blocks) * n_tile;
+    const long t = blockIdx.x / n_blocks;
     const unsigned char *row = w + min(r, n_out - 1) * fal_row_bytes(type, n_in); /* w[r,:] */
-    float4 sum[FAL_TILE];
-    for (int j = 0; j < n_tile; j++) sum[j] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    const int n_steps = (n_in + FAL_STEP - 1) / FAL_STEP;
-    for (int step = 0; step < n_steps; step++) {
-        float4 a, b;
-        int at_a, at_b;
-        fal_lane_weights(type, row, n_in, step, lane, &a, &b, &at_a, &at_b);
-        for (int j = 0; j < n_tile; j++) {
-            const float *x_t = x + (long)min(t0 + j, n_tokens - 1) * n_in; /* x[t,:] */
-            sum[j] += a * fal_load_4(x_t, at_a, n_in) + b * fal_load_4(x_t, at_b, n_in);
-        }
-    }
-    for (int j = 0; j < n_tile; j++) {
-        const float total = fal_sum_32(part, (sum[j].x + sum[j].y) + (sum[j].z + sum[j].w));
-        if (lane == 0 && r < n_out && t0 + j < n_tokens) y[(long)(t0 + j) * n_out + r] = total;
+    const float sum = fal_sum_32(part, fal_lane_times(type, row, n_in, lane, x + t * n_in));
+    if (lane == 0 && r < n_out) y[t * n_out + r] = sum;
+}
+
+/* One block per tile of FAL_SIDE rows and FAL_SIDE tokens; the row tiles of the same tokens are neighbours. Sums
+   have another order than above, the same for every token. */
+static __device__ __forceinline__ void matmul_tiled(float *tile, int type, ARGS)
+{
+    const long n_blocks = (n_out + FAL_SIDE - 1) / FAL_SIDE;
+    const int r0 = (int)(blockIdx.x % n_blocks) * FAL_SIDE;
+    const int t0 = (int)(blockIdx.x / n_blocks) * FAL_SIDE;
+    const unsigned char *row = w + min(r0 + fal_tile_row(), n_out - 1) * fal_row_bytes(type, n_in); /* w[r,:] */
+    const float *x_t = x + (long)min(t0 + fal_tile_token(), n_tokens - 1) * n_in; /* x[t,:] */
+    const int r1 = r0 + 4 * fal_tile_x(), t1 = t0 + 4 * fal_tile_y();
+    float4 sum[8];
+    fal_tile_times(tile, type, row, x_t, n_in, t1 < n_tokens, sum);
+    for (int i = 0; i < 8; i++) {
+        const int r = r1 + i % 4 + i / 4 * 32;
+        if (r >= n_out) continue;
+        if (t1 < n_tokens) y[(long)t1 * n_out + r] = sum[i].x;
+        if (t1 + 1 < n_tokens) y[(long)(t1 + 1) * n_out + r] = sum[i].y;
+        if (t1 + 2 < n_tokens) y[(long)(t1 + 2) * n_out + r] = sum[i].z;
+        if (t1 + 3 < n_tokens) y[(long)(t1 + 3) * n_out + r] = sum[i].w;
     }
 }
 #define KERNEL(name, type)                                                                                             \
     FAL_KERNEL fal_cu_matmul_##name(ARGS)                                                                              \
     {                                                                                                                  \
-        __shared__ float part[FAL_GROUP];                                                                                 \
-        matmul(part, type, 1, PASS);                                                                                   \
+        __shared__ float part[FAL_GROUP];                                                                              \
+        matmul(part, type, PASS);                                                                                      \
     }                                                                                                                  \
     FAL_KERNEL fal_cu_matmul__tiled_##name(ARGS)                                                                       \
     {                                                                                                                  \
-        __shared__ float part[FAL_GROUP];                                                                                 \
-        matmul(part, type, FAL_TILE, PASS);                                                                            \
+        __shared__ __align__(16) float tile[FAL_TILE_FLOATS];                                                          \
+        matmul_tiled(tile, type, PASS);                                                                                \
     }
 
 KERNEL(f32, FAL_F32)

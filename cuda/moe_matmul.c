@@ -21,22 +21,25 @@ fal_status fal_cu_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, i
     if (st != FAL_OK) return st;
     if (n_tokens > INT_MAX / n_expert_used)
         return fal_fail(err, FAL_ERR_INPUT, "use fewer tokens at once",
-                        "cuda: moe_matmul of %d tokens with %d experts each exceeds %d slots", n_tokens, n_expert_used,
-                        INT_MAX);
+                        "cuda: moe_matmul of %d tokens with %d experts each exceeds %d slots", n_tokens,
+                        n_expert_used, INT_MAX);
     const int n_slots = n_tokens * n_expert_used, x_div = x_per_slot ? 1 : n_expert_used;
-    /* With two slots an expert on average, reading each weight row once pays for ordering the slots. */
-    const bool is_grouped = n_slots / 2 >= n_expert;
+    /* With a few slots an expert on average, reading each weight row once pays for ordering the slots. */
+    bool is_grouped = n_tokens >= FAL_CU_MIN_TILED && n_slots / 4 >= n_expert;
+    size_t n_rows = is_grouped ? FAL_CU_SIDE : FAL_CU_GROUP / 32;
     if (is_grouped) {
-        const fal_cu_arg args[] = { FAL_CU_INT(n_slots), FAL_CU_INT(n_expert), FAL_CU_BUFFER(ids), FAL_CU_BUFFER(lists) };
-        st = FAL_CU_LAUNCH(ctx, "moe_matmul", "group", NULL, fal_cu_groups(ctx, (size_t)n_expert), args, err);
+        const fal_cu_arg args[] = { FAL_CU_INT(n_slots), FAL_CU_INT(n_expert), FAL_CU_BUFFER(ids),
+                                    FAL_CU_BUFFER(lists) };
+        st = FAL_CU_LAUNCH(ctx, "moe_matmul", "group", NULL, (size_t)n_expert, args, err);
         if (st != FAL_OK) return st;
     }
     const fal_cu_arg args[] = { FAL_CU_INT(n_slots), FAL_CU_INT(n_expert), FAL_CU_INT(x_div), FAL_CU_INT(n_in),
                                 FAL_CU_INT(n_out), FAL_CU_BUFFER(w), FAL_CU_BUFFER(x), FAL_CU_BUFFER(ids),
                                 FAL_CU_BUFFER(lists), FAL_CU_BUFFER(y) };
-    const size_t per_group = FAL_CU_GROUP / 32;
-    const size_t n_blocks = ((size_t)n_out + per_group - 1) / per_group;
-    const size_t n_times = (size_t)(is_grouped ? n_expert : n_slots);
+    const size_t n_blocks = ((size_t)n_out - 1) / n_rows + 1;
+    /* An expert has at most one slot of a token: with a turn for each tile of tokens, no work-group takes two. */
+    size_t n_times = (size_t)n_slots;
+    if (is_grouped) n_times = (size_t)n_expert * (((size_t)n_tokens - 1) / FAL_CU_SIDE + 1);
     return FAL_CU_LAUNCH(ctx, "moe_matmul", is_grouped ? "grouped" : NULL, type_name, n_blocks * n_times, args, err);
 }
 

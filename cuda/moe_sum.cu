@@ -13,4 +13,3 @@ FAL_KERNEL fal_cu_moe_sum(int n_tokens, int n_expert_used, int n_embd, const flo
     for (int s = 0; s < n_expert_used; s++) sum += weights[t * n_expert_used + s] * x_i[(long)s * n_embd];
     y[at] = sum;
 }
-

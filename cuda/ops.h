@@ -8,32 +8,35 @@
 #define FAL_OP(op) fal_status fal_cu_##op(fal_context *ctx, const fal_##op##_args *a, fal_error *err);
 #include "harness/ops.def"
 
-/* what    fal_cu_<op>_run: queues the same on device buffers, row-major as in harness/backend.h. Dimensions are >= 1 and
-           match the buffers (fal_cu_<op> and forward.c see to it). Returns before the device is done. */
+/* what    fal_cu_<op>_run: queues the same on device buffers, row-major as in harness/backend.h. Dimensions are >= 1
+           and match the buffers (fal_cu_<op> and forward.c see to it). Returns before the device is done. */
 fal_status fal_cu_embed_run(fal_context *ctx, int n_tokens, int n_embd, uint32_t type, const fal_cu_buffer *w,
                             const fal_cu_buffer *tokens, fal_cu_buffer *y, fal_error *err);
 fal_status fal_cu_rmsnorm_run(fal_context *ctx, int n_tokens, int n_embd, float eps, const fal_cu_buffer *x,
                               const fal_cu_buffer *w, fal_cu_buffer *y, fal_error *err);
 fal_status fal_cu_matmul_run(fal_context *ctx, int n_tokens, int n_in, int n_out, uint32_t type, const fal_cu_buffer *w,
                              const fal_cu_buffer *x, fal_cu_buffer *y, fal_error *err);
-fal_status fal_cu_qk_norm_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, float eps, const fal_cu_buffer *x,
-                              const fal_cu_buffer *w, fal_cu_buffer *y, fal_error *err);
-fal_status fal_cu_rope_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, int first_pos, const fal_cu_buffer *x,
-                           const fal_cu_buffer *cos_table, const fal_cu_buffer *sin_table, fal_cu_buffer *y,
-                           fal_error *err);
+fal_status fal_cu_qk_norm_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, float eps,
+                              const fal_cu_buffer *x, const fal_cu_buffer *w, fal_cu_buffer *y, fal_error *err);
+fal_status fal_cu_rope_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, int first_pos,
+                           const fal_cu_buffer *x, const fal_cu_buffer *cos_table, const fal_cu_buffer *sin_table,
+                           fal_cu_buffer *y, fal_error *err);
 fal_status fal_cu_kv_store_run(fal_context *ctx, int n_tokens, int n_head_kv, int head_dim, int first_pos,
                                const fal_cu_buffer *k, const fal_cu_buffer *v, fal_cu_buffer *k_cache,
                                fal_cu_buffer *v_cache, fal_error *err);
+/* parts: scratch of at least fal_cu_attention_parts_bytes, whose content nobody else needs. */
 fal_status fal_cu_attention_run(fal_context *ctx, int n_tokens, int n_head, int n_head_kv, int head_dim, int first_pos,
                                 const fal_cu_buffer *q, const fal_cu_buffer *k_cache, const fal_cu_buffer *v_cache,
-                                fal_cu_buffer *y, fal_error *err);
+                                fal_cu_buffer *parts, fal_cu_buffer *y, fal_error *err);
+size_t fal_cu_attention_parts_bytes(int n_ctx, int n_head, int head_dim);
 fal_status fal_cu_add_run(fal_context *ctx, int n_tokens, int n_embd, const fal_cu_buffer *a, const fal_cu_buffer *b,
                           fal_cu_buffer *y, fal_error *err);
 fal_status fal_cu_softmax_run(fal_context *ctx, int n_rows, int n_cols, const fal_cu_buffer *x, fal_cu_buffer *y,
                               fal_error *err);
 /* pinned may be NULL: the choice is then the kernel's own. */
-fal_status fal_cu_router_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, const fal_cu_buffer *probs,
-                             const fal_cu_buffer *pinned, fal_cu_buffer *ids, fal_cu_buffer *weights, fal_error *err);
+fal_status fal_cu_router_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used,
+                             const fal_cu_buffer *probs, const fal_cu_buffer *pinned, fal_cu_buffer *ids,
+                             fal_cu_buffer *weights, fal_error *err);
 /* lists: scratch of at least fal_cu_moe_lists_bytes, whose content nobody else needs. */
 fal_status fal_cu_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, int n_in, int n_out,
                                  bool x_per_slot, uint32_t type, const fal_cu_buffer *w, const fal_cu_buffer *x,

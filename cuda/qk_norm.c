@@ -3,8 +3,8 @@
 
 #include "harness/args.h"
 
-fal_status fal_cu_qk_norm_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, float eps, const fal_cu_buffer *x,
-                              const fal_cu_buffer *w, fal_cu_buffer *y, fal_error *err)
+fal_status fal_cu_qk_norm_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, float eps,
+                              const fal_cu_buffer *x, const fal_cu_buffer *w, fal_cu_buffer *y, fal_error *err)
 {
     const size_t n_rows = (size_t)n_tokens * (size_t)n_head;
     const fal_cu_arg args[] = { FAL_CU_LONG(n_rows), FAL_CU_INT(head_dim), FAL_CU_FLOAT(eps), FAL_CU_BUFFER(x),

@@ -17,4 +17,3 @@ FAL_KERNEL fal_cu_qk_norm(long n_rows, int head_dim, float eps, const float *x, 
     float *y_r = y + r * head_dim;
     for (int i = lane; i < head_dim; i += 32) y_r[i] = (x_r[i] / root) * w[i];
 }
-

@@ -3,12 +3,13 @@
 
 #include "harness/args.h"
 
-fal_status fal_cu_rope_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, int first_pos, const fal_cu_buffer *x,
-                           const fal_cu_buffer *cos_table, const fal_cu_buffer *sin_table, fal_cu_buffer *y,
-                           fal_error *err)
+fal_status fal_cu_rope_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, int first_pos,
+                           const fal_cu_buffer *x, const fal_cu_buffer *cos_table, const fal_cu_buffer *sin_table,
+                           fal_cu_buffer *y, fal_error *err)
 {
-    const fal_cu_arg args[] = { FAL_CU_INT(n_tokens), FAL_CU_INT(n_head), FAL_CU_INT(head_dim), FAL_CU_INT(first_pos),
-                                FAL_CU_BUFFER(x), FAL_CU_BUFFER(cos_table), FAL_CU_BUFFER(sin_table), FAL_CU_BUFFER(y) };
+    const fal_cu_arg args[] = { FAL_CU_INT(n_tokens),     FAL_CU_INT(n_head), FAL_CU_INT(head_dim),
+                                FAL_CU_INT(first_pos),    FAL_CU_BUFFER(x),   FAL_CU_BUFFER(cos_table),
+                                FAL_CU_BUFFER(sin_table), FAL_CU_BUFFER(y) };
     const size_t n_rows = (size_t)n_tokens * (size_t)n_head;
     const size_t n_items = n_rows * (size_t)(head_dim / 2);
     return FAL_CU_LAUNCH(ctx, "rope", NULL, NULL, fal_cu_groups(ctx, n_items), args, err);

@@ -15,4 +15,3 @@ FAL_KERNEL fal_cu_rope(int n_tokens, int n_head, int head_dim, int first_pos, co
     y[p] = a * c - b * s;
     y[p + half_dim] = a * s + b * c;
 }
-

@@ -3,8 +3,9 @@
 
 #include "harness/args.h"
 
-fal_status fal_cu_router_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, const fal_cu_buffer *probs,
-                             const fal_cu_buffer *pinned, fal_cu_buffer *ids, fal_cu_buffer *weights, fal_error *err)
+fal_status fal_cu_router_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used,
+                             const fal_cu_buffer *probs, const fal_cu_buffer *pinned, fal_cu_buffer *ids,
+                             fal_cu_buffer *weights, fal_error *err)
 {
     const int is_pinned = pinned != NULL;
     if (!is_pinned) pinned = ids; /* never read then, but an argument must be a buffer */

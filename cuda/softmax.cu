@@ -20,4 +20,3 @@ FAL_KERNEL fal_cu_softmax(int n_rows, int n_cols, const float *x, float *y)
     sum = fal_sum_group(part, sum);
     for (int i = first; i < n_cols; i += FAL_GROUP) y_r[i] /= sum;
 }
-

@@ -9,4 +9,3 @@ FAL_KERNEL fal_cu_swiglu(int n_rows, int n_ff, const float *gate, const float *u
     const float g = gate[i];
     y[i] = (g / (1.0f + exp(-g))) * up[i];
 }
-

@@ -1,4 +1,4 @@
-/* The formulas of the ops, written once more in float64 straight from their definitions, as a truth that shares no code with the reference. */
+/* The ops' formulas in float64, straight from their definitions: a truth that shares no code with the reference. */
 #include "falsifiers/judgement.h"
 
 #include <math.h>
@@ -18,7 +18,8 @@ static double at(const fal_obs_tensor *t, int64_t i)
 static bool fits(const fal_op_case *c, int r, size_t n, int64_t n_expected)
 {
     if (n_expected > 0 && (uint64_t)n_expected == n) return true;
-    return fal_stop(c->out, FAL_ERROR, "request %d: the output has %zu elements, its inputs make %lld", r, n, (long long)n_expected);
+    return fal_stop(c->out, FAL_ERROR, "request %d: the output has %zu elements, its inputs make %lld", r, n,
+                    (long long)n_expected);
 }
 
 static bool form_embed(const fal_op_case *c, int r, double *want, size_t n)
@@ -29,14 +30,16 @@ static bool form_embed(const fal_op_case *c, int r, double *want, size_t n)
     if (!tokens || !fits(c, r, n, n_tokens * n_embd)) return false;
     for (int64_t t = 0; t < n_tokens; t++) {
         const double id = at(tokens, t);
-        if (!(id >= 0 && id < (double)n_vocab)) return fal_stop(c->out, FAL_ERROR, "request %d: in.tokens[%lld] is out of range", r, (long long)t);
+        if (!(id >= 0 && id < (double)n_vocab))
+            return fal_stop(c->out, FAL_ERROR, "request %d: in.tokens[%lld] is out of range", r, (long long)t);
         for (int64_t i = 0; i < n_embd; i++) want[t * n_embd + i] = at(w, (int64_t)id * n_embd + i);
     }
     return true;
 }
 
 /* rows of `width`: want = x w / sqrt(mean x^2 + eps) */
-static void norm_rows(const fal_obs_tensor *x, const fal_obs_tensor *w, int64_t rows, int64_t width, double eps, double *want)
+static void norm_rows(const fal_obs_tensor *x, const fal_obs_tensor *w, int64_t rows, int64_t width, double eps,
+                      double *want)
 {
     for (int64_t t = 0; t < rows; t++) {
         double sum = 0;
@@ -89,7 +92,8 @@ static bool form_rope(const fal_op_case *c, int r, double *want, size_t n)
     if (!x || !fits(c, r, n, n_tokens * n_head * head_dim)) return false;
     const double base = fal_op_number(c, r, "freq_base", 1e6), first_pos = fal_op_number(c, r, "first_pos", 0);
     const int64_t half = head_dim / 2;
-    if (head_dim % 2 != 0) return fal_stop(c->out, FAL_ERROR, "request %d: head_dim %lld is odd", r, (long long)head_dim);
+    if (head_dim % 2 != 0)
+        return fal_stop(c->out, FAL_ERROR, "request %d: head_dim %lld is odd", r, (long long)head_dim);
     for (int64_t t = 0; t < n_tokens; t++)
         for (int64_t h = 0; h < n_head; h++)
             for (int64_t i = 0; i < half; i++) {
@@ -114,12 +118,15 @@ static bool form_attention(const fal_op_case *c, int r, double *want, size_t n)
 {
     int64_t n_tokens = -1, n_head = -1, head_dim = -1, n_ctx = -1, n_head_kv = -1;
     const fal_obs_tensor *const q = fal_op_in_shape(c, r, "q", FAL_DTYPE_F32, 3, &n_tokens, &n_head, &head_dim);
-    const fal_obs_tensor *const k = q ? fal_op_in_shape(c, r, "k_cache", FAL_DTYPE_F32, 3, &n_ctx, &n_head_kv, &head_dim) : NULL;
-    const fal_obs_tensor *const v = k ? fal_op_in_shape(c, r, "v_cache", FAL_DTYPE_F32, 3, &n_ctx, &n_head_kv, &head_dim) : NULL;
+    const fal_obs_tensor *const k =
+        q ? fal_op_in_shape(c, r, "k_cache", FAL_DTYPE_F32, 3, &n_ctx, &n_head_kv, &head_dim) : NULL;
+    const fal_obs_tensor *const v =
+        k ? fal_op_in_shape(c, r, "v_cache", FAL_DTYPE_F32, 3, &n_ctx, &n_head_kv, &head_dim) : NULL;
     if (!v || !fits(c, r, n, n_tokens * n_head * head_dim)) return false;
     const double first = fal_op_number(c, r, "first_pos", 0);
     if (!(first >= 0 && first + (double)n_tokens <= (double)n_ctx) || n_head % n_head_kv != 0)
-        return fal_stop(c->out, FAL_ERROR, "request %d: first_pos %g or %lld heads do not fit the cache", r, first, (long long)n_head);
+        return fal_stop(c->out, FAL_ERROR, "request %d: first_pos %g or %lld heads do not fit the cache", r, first,
+                        (long long)n_head);
     double *const p = malloc((size_t)n_ctx * sizeof *p);
     if (!p) return fal_stop(c->out, FAL_ERROR, "out of memory while judging attention");
     const int64_t group = n_head / n_head_kv, first_pos = (int64_t)first;
@@ -128,7 +135,8 @@ static bool form_attention(const fal_op_case *c, int r, double *want, size_t n)
             const int64_t n_keys = first_pos + t + 1, g = h / group, q_at = (t * n_head + h) * head_dim;
             for (int64_t j = 0; j < n_keys; j++) {
                 double dot = 0;
-                for (int64_t i = 0; i < head_dim; i++) dot += at(q, q_at + i) * at(k, (j * n_head_kv + g) * head_dim + i);
+                for (int64_t i = 0; i < head_dim; i++)
+                    dot += at(q, q_at + i) * at(k, (j * n_head_kv + g) * head_dim + i);
                 p[j] = dot / sqrt((double)head_dim);
             }
             softmax_of(p, n_keys);
@@ -176,7 +184,8 @@ static bool form_moe_sum(const fal_op_case *c, int r, double *want, size_t n)
 {
     int64_t n_tokens = -1, n_expert_used = -1, n_embd = -1;
     const fal_obs_tensor *const x = fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 3, &n_tokens, &n_expert_used, &n_embd);
-    const fal_obs_tensor *const w = x ? fal_op_in_shape(c, r, "weights", FAL_DTYPE_F32, 2, &n_tokens, &n_expert_used) : NULL;
+    const fal_obs_tensor *const w =
+        x ? fal_op_in_shape(c, r, "weights", FAL_DTYPE_F32, 2, &n_tokens, &n_expert_used) : NULL;
     if (!w || !fits(c, r, n, n_tokens * n_embd)) return false;
     for (int64_t t = 0; t < n_tokens; t++)
         for (int64_t i = 0; i < n_embd; i++) {
@@ -194,13 +203,16 @@ static bool form_moe_matmul(const fal_op_case *c, int r, double *want, size_t n)
     const bool per_slot = fal_op_number(c, r, "x_per_slot", 0) > 0;
     const fal_obs_tensor *const w = fal_op_in_shape(c, r, "w", FAL_DTYPE_F32, 3, &n_expert, &n_out, &n_in);
     const fal_obs_tensor *const ids = w ? fal_op_in_shape(c, r, "ids", FAL_DTYPE_I32, 2, &n_tokens, &n_used) : NULL;
-    const fal_obs_tensor *const x = !ids ? NULL : per_slot ? fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 3, &n_tokens, &n_used, &n_in) :
-                                    fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 2, &n_tokens, &n_in);
+    const fal_obs_tensor *const x = !ids       ? NULL
+                                    : per_slot ? fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 3, &n_tokens, &n_used, &n_in)
+                                               : fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 2, &n_tokens, &n_in);
     if (!x || !fits(c, r, n, n_tokens * n_used * n_out)) return false;
     for (int64_t ts = 0; ts < n_tokens * n_used; ts++) {
         const double id = at(ids, ts);
         const int64_t x_at = (per_slot ? ts : ts / n_used) * n_in;
-        if (!(id >= 0 && id < (double)n_expert)) return fal_stop(c->out, FAL_ERROR, "request %d: in.ids names expert %.0f of %lld", r, id, (long long)n_expert);
+        if (!(id >= 0 && id < (double)n_expert))
+            return fal_stop(c->out, FAL_ERROR, "request %d: in.ids names expert %.0f of %lld", r, id,
+                            (long long)n_expert);
         for (int64_t o = 0; o < n_out; o++) {
             double sum = 0;
             for (int64_t i = 0; i < n_in; i++) sum += at(w, ((int64_t)id * n_out + o) * n_in + i) * at(x, x_at + i);
@@ -221,11 +233,14 @@ static bool choose(const fal_op_case *c, int r, int64_t t, int64_t used, double 
         for (int64_t e = 0; e < n_expert && !pinned; e++) {
             bool taken = false;
             for (int64_t i = 0; i < s; i++) taken = taken || (int64_t)ids[i] == e;
-            if (!taken && (best < 0 || at(probs, t * n_expert + e) > at(probs, t * n_expert + (int64_t)best))) best = (double)e;
+            if (!taken && (best < 0 || at(probs, t * n_expert + e) > at(probs, t * n_expert + (int64_t)best)))
+                best = (double)e;
         }
-        if (pinned && pinned->dtype == FAL_DTYPE_I32 && pinned->n > (size_t)(t * used + s)) best = at(pinned, t * used + s);
+        if (pinned && pinned->dtype == FAL_DTYPE_I32 && pinned->n > (size_t)(t * used + s))
+            best = at(pinned, t * used + s);
         if (!(best >= 0 && best < (double)n_expert))
-            return fal_stop(c->out, FAL_ERROR, "request %d: no expert to choose for slot %lld of token %lld", r, (long long)s, (long long)t);
+            return fal_stop(c->out, FAL_ERROR, "request %d: no expert to choose for slot %lld of token %lld", r,
+                            (long long)s, (long long)t);
         ids[s] = best;
     }
     return true;
@@ -249,7 +264,8 @@ static bool form_router_weights(const fal_op_case *c, int r, double *want, size_
     const int64_t used = fal_op_dim(c, r, "n_expert_used"), n_tokens = probs->ne[0], n_expert = probs->ne[1];
     for (int64_t t = 0; t < n_tokens; t++) {
         double sum = 0;
-        for (int64_t s = 0; s < used; s++) sum += want[t * used + s] = at(probs, t * n_expert + (int64_t)want[t * used + s]);
+        for (int64_t s = 0; s < used; s++)
+            sum += want[t * used + s] = at(probs, t * n_expert + (int64_t)want[t * used + s]);
         for (int64_t s = 0; s < used; s++) want[t * used + s] /= sum;
     }
     return true;
@@ -260,7 +276,8 @@ static bool form_argmax(const fal_op_case *c, int r, double *want, size_t n)
     int64_t n_rows = -1, n_cols = -1;
     const fal_obs_tensor *const x = fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 2, &n_rows, &n_cols);
     if (!x || !fits(c, r, n, n_rows)) return false;
-    for (int64_t t = 0; t < n_rows; t++) want[t] = (double)fal_argmax(fal_row_part(x, (size_t)(t * n_cols), (size_t)n_cols));
+    for (int64_t t = 0; t < n_rows; t++)
+        want[t] = (double)fal_argmax(fal_row_part(x, (size_t)(t * n_cols), (size_t)n_cols));
     return true;
 }
 
@@ -268,11 +285,20 @@ static const struct {
     const char *op, *arg;
     form_fn form;
 } forms[] = {
-    { "embed", "y", form_embed }, { "rmsnorm", "y", form_rmsnorm }, { "matmul", "y", form_matmul },
-    { "qk_norm", "y", form_qk_norm }, { "rope", "y", form_rope }, { "attention", "y", form_attention },
-    { "add", "y", form_add }, { "softmax", "y", form_softmax }, { "router", "ids", form_router_ids },
-    { "router", "weights", form_router_weights }, { "moe_matmul", "y", form_moe_matmul }, { "swiglu", "y", form_swiglu },
-    { "moe_sum", "y", form_moe_sum }, { "argmax", "ids", form_argmax },
+    { "embed", "y", form_embed },
+    { "rmsnorm", "y", form_rmsnorm },
+    { "matmul", "y", form_matmul },
+    { "qk_norm", "y", form_qk_norm },
+    { "rope", "y", form_rope },
+    { "attention", "y", form_attention },
+    { "add", "y", form_add },
+    { "softmax", "y", form_softmax },
+    { "router", "ids", form_router_ids },
+    { "router", "weights", form_router_weights },
+    { "moe_matmul", "y", form_moe_matmul },
+    { "swiglu", "y", form_swiglu },
+    { "moe_sum", "y", form_moe_sum },
+    { "argmax", "ids", form_argmax },
 };
 
 static form_fn form_of(const char *op, const char *arg)
@@ -313,7 +339,8 @@ static bool judge_output(const fal_op_case *c, int r, const char *arg, form_coun
         if (!f->any_nonzero) f->any_nonzero = !fal_all_zero(g) || !fal_all_zero(w);
         if (!fal_limit_holds(&c->in->check->limit, v)) {
             f->bad++;
-            fal_detail(c->out, "request %d %s: %.6g, got %.9g for %.9g at element %zu\n", r, name, v, fal_row_at(g, e), want[e], e);
+            fal_detail(c->out, "request %d %s: %.6g, got %.9g for %.9g at element %zu\n", r, name, v, fal_row_at(g, e),
+                       want[e], e);
         }
         if (fal_higher(&f->worst, v)) fal_worst_at(c->out, c->in->got, r, name, got, e, fal_row_at(g, e), want[e]);
     }
@@ -330,6 +357,7 @@ void fal_judge_closed_form(const fal_evidence_in *in, fal_verdict *out)
     for (int r = 0; r < c.n_requests; r++)
         for (const char *const *arg = fal_op_outputs(fal_op_of(&c, r)); *arg; arg++, n_outputs++)
             if (!judge_output(&c, r, *arg, &f)) return;
-    fal_give(out, f.worst, f.n, "%llu of %llu outputs break the limit", (unsigned long long)f.bad, (unsigned long long)n_outputs);
+    fal_give(out, f.worst, f.n, "%llu of %llu outputs break the limit", (unsigned long long)f.bad,
+             (unsigned long long)n_outputs);
     if (strcmp(in->check->op, "argmax") != 0) fal_op_doubt_zero(&c, f.any_nonzero);
 }

@@ -19,7 +19,9 @@ static void count_bytes(const fal_evidence_in *in, int request, const char *name
     c->bytes += a->n * size;
     if (!c->any_nonzero) c->any_nonzero = !fal_all_zero(ra);
     for (size_t i = 0; i < a->n; i++) {
-        const unsigned char *const p = (const unsigned char *)a->data + i * size, *const q = (const unsigned char *)b->data + i * size;
+        const unsigned char *const p = (const unsigned char *)a->data + i * size, *const q =
+                                                                                      (const unsigned char *)b->data +
+                                                                                      i * size;
         const double va = fal_row_at(ra, i), vb = fal_row_at(rb, i);
         size_t here = 0;
         for (size_t k = 0; k < size; k++) here += p[k] != q[k];
@@ -72,7 +74,8 @@ static bool same_forward(const fal_evidence_in *in, bytes_count *c, fal_verdict 
         }
         if (!ok || !in->again || a >= in->again->n_requests) continue;
         tb = json_object_get(fal_about_request(in->again, a), "tokens");
-        if (!json_equal(ta, tb)) ok = fal_stop(out, FAL_ERROR, "the second observation ran other tokens in request %d", a);
+        if (!json_equal(ta, tb))
+            ok = fal_stop(out, FAL_ERROR, "the second observation ran other tokens in request %d", a);
         if (ok) ok = compare_taps(in, &list, a, in->again, FAL_SIDE_AGAIN, a, n, c, out);
     }
     free(list.items);
@@ -85,7 +88,8 @@ static bool compare_outputs(const fal_op_case *oc, int a, const fal_observation 
         char name[48];
         snprintf(name, sizeof name, "out.%s", *arg);
         const fal_obs_tensor *const x = fal_op_out(oc, a, *arg);
-        const fal_obs_tensor *const y = x ? fal_need(oc->out, other, other == oc->in->got ? FAL_SIDE_GOT : FAL_SIDE_AGAIN, b, name) : NULL;
+        const fal_obs_tensor *const y =
+            x ? fal_need(oc->out, other, other == oc->in->got ? FAL_SIDE_GOT : FAL_SIDE_AGAIN, b, name) : NULL;
         if (!y || !fal_need_shape(oc->out, FAL_SIDE_AGAIN, name, y, x->dtype, x->n_dims, x->ne)) return false;
         count_bytes(oc->in, a, name, x, y, c, oc->out);
     }
@@ -113,9 +117,12 @@ void fal_judge_same_bits(const fal_evidence_in *in, fal_verdict *out)
         return;
     }
     if (!(is_op ? same_op(in, &c, out) : same_forward(in, &c, out))) return;
-    fal_give(out, (double)c.differ, c.bytes, c.bytes ? "%llu of %llu bytes differ or belong to non-finite elements" :
-             "no two requests are equal and there is no second observation", (unsigned long long)c.differ, (unsigned long long)c.bytes);
+    fal_give(out, (double)c.differ, c.bytes,
+             c.bytes ? "%llu of %llu bytes differ or belong to non-finite elements"
+                     : "no two requests are equal and there is no second observation",
+             (unsigned long long)c.differ, (unsigned long long)c.bytes);
     if (c.bytes == 0) return;
     if (!c.any_nonzero && !(is_op && fal_zeros_expected(in))) fal_doubt(out, "everything compared is zero");
-    if (c.has_many && !c.varies) fal_doubt(out, "the outputs are the same at every position, so they do not depend on the tokens");
+    if (c.has_many && !c.varies)
+        fal_doubt(out, "the outputs are the same at every position, so they do not depend on the tokens");
 }

@@ -34,7 +34,8 @@ static bool wanted(const fal_evidence_in *in, int request, fal_continuation *wan
     if (in->check->against == FAL_AGAINST_ORACLE) {
         const json_t *const list = fal_oracle_list(other, in->oracle_prompt, "greedy_32");
         *want = (fal_continuation){ .list = list, .n = (int)json_array_size(list) };
-        if (!list) return fal_stop(out, FAL_ERROR, "the oracle file has no greedy_32 for prompt p%d", in->oracle_prompt);
+        if (!list)
+            return fal_stop(out, FAL_ERROR, "the oracle file has no greedy_32 for prompt p%d", in->oracle_prompt);
     } else if (!fal_continuation_of(other, request, want)) {
         return fal_stop(out, in->check->against == FAL_AGAINST_SELF ? FAL_CRASHED : FAL_ERROR,
                         "the observation to compare with has no greedy continuation of request %d", request);
@@ -80,5 +81,7 @@ void fal_judge_greedy(const fal_evidence_in *in, fal_verdict *out)
     }
     if (differ) fal_give(out, (double)differ, compared, "the first one is token %.0f for %.0f", out->got, out->want);
     else fal_give(out, 0, compared, "%llu tokens agree", (unsigned long long)compared);
-    if (compared >= 8 && !varies) fal_doubt(out, "all %llu tokens compared with are the same one, so a stuck decoder would pass", (unsigned long long)compared);
+    if (compared >= 8 && !varies)
+        fal_doubt(out, "all %llu tokens compared with are the same one, so a stuck decoder would pass",
+                  (unsigned long long)compared);
 }

@@ -1,11 +1,11 @@
-/* What holds of one observation by itself: finite numbers, shapes, indices in range, expert weights that add up to 1. */
+/* What holds of one observation by itself: finite numbers, shapes, indices in range, weights that add up to 1. */
 #include "falsifiers/judgement.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- weights_sum ----------------------------------------------------------------------------------------------------- */
+/* ---- weights_sum ----------------------------------------------------------------------------------------------- */
 
 void fal_judge_weights_sum(const fal_evidence_in *in, fal_verdict *out)
 {
@@ -40,7 +40,7 @@ out:
     free(list.items);
 }
 
-/* ---- length ---------------------------------------------------------------------------------------------------------- */
+/* ---- length ---------------------------------------------------------------------------------------------------- */
 
 void fal_judge_length(const fal_evidence_in *in, fal_verdict *out)
 {
@@ -58,21 +58,23 @@ void fal_judge_length(const fal_evidence_in *in, fal_verdict *out)
             fal_detail(out, "request %d: %.200s\n", r, one.reason);
         }
     }
-    fal_give(out, (double)bad, n, "%llu tensors looked at%s%.120s", (unsigned long long)n, bad ? "; first: " : "", out->detail);
+    fal_give(out, (double)bad, n, "%llu tensors looked at%s%.120s", (unsigned long long)n, bad ? "; first: " : "",
+             out->detail);
     for (char *p = out->reason; *p; p++)
         if (*p == '\n') *p = '\0';
 out:
     free(list.items);
 }
 
-/* ---- finite ---------------------------------------------------------------------------------------------------------- */
+/* ---- finite ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     uint64_t n, bad;
     bool any_nonzero;
 } finite_count;
 
-static void count_finite(const fal_evidence_in *in, int request, const char *name, const fal_obs_tensor *t, finite_count *c, fal_verdict *out)
+static void count_finite(const fal_evidence_in *in, int request, const char *name, const fal_obs_tensor *t,
+                         finite_count *c, fal_verdict *out)
 {
     size_t first = 0;
     const fal_row row = fal_row_whole(t);
@@ -122,19 +124,21 @@ void fal_judge_finite(const fal_evidence_in *in, fal_verdict *out)
     finite_count c = { 0 };
     const bool is_op = in->check->observe == FAL_OBSERVE_OP;
     if (!(is_op ? finite_op(in, &c, out) : finite_forward(in, &c, out))) return;
-    fal_give(out, (double)c.bad, c.n, "%llu of %llu elements are not finite", (unsigned long long)c.bad, (unsigned long long)c.n);
+    fal_give(out, (double)c.bad, c.n, "%llu of %llu elements are not finite", (unsigned long long)c.bad,
+             (unsigned long long)c.n);
     if (c.n > 0 && !c.any_nonzero && !(is_op && fal_zeros_expected(in)))
         fal_doubt(out, "all %llu elements are zero, so nothing seems to have been computed", (unsigned long long)c.n);
 }
 
-/* ---- argmax_range ---------------------------------------------------------------------------------------------------- */
+/* ---- argmax_range ---------------------------------------------------------------------------------------------- */
 
 typedef struct {
     uint64_t n, bad;
     bool any_nonzero;
 } range_count;
 
-static void note_range(const fal_evidence_in *in, int request, const char *name, size_t i, double v, double end, range_count *c, fal_verdict *out)
+static void note_range(const fal_evidence_in *in, int request, const char *name, size_t i, double v, double end,
+                       range_count *c, fal_verdict *out)
 {
     c->n++;
     if (v >= 0 && v < end) return;
@@ -169,9 +173,11 @@ static bool range_forward(const fal_evidence_in *in, range_count *c, fal_verdict
         }
         fal_continuation g = { 0 };
         if (ok && in->check->n_greedy > 0 && (!fal_continuation_of(in->got, r, &g) || g.n < in->check->n_greedy))
-            ok = fal_stop(out, FAL_CRASHED, "the observer delivered %d of %d greedy tokens of request %d", g.n, in->check->n_greedy, r);
+            ok = fal_stop(out, FAL_CRASHED, "the observer delivered %d of %d greedy tokens of request %d", g.n,
+                          in->check->n_greedy, r);
         for (int i = 0; ok && i < g.n; i++)
-            note_range(in, r, "greedy", (size_t)i, (double)fal_continuation_at(&g, i), (double)list.config.n_vocab, c, out);
+            note_range(in, r, "greedy", (size_t)i, (double)fal_continuation_at(&g, i), (double)list.config.n_vocab, c,
+                       out);
     }
     free(list.items);
     return ok;

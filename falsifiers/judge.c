@@ -1,4 +1,4 @@
-/* Judging one case: finds the judgement, runs it, applies the limit, and writes the one sentence that explains the verdict. */
+/* Judging one case: finds the judgement, runs it, applies the limit, and writes the sentence that explains it. */
 #include "falsifiers/judgement.h"
 
 #include <math.h>
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { F = 1, O = 2, P = 4, R = 8 };
+enum { F = 1, O = 2, P = 4, R = 8, T = 16, D = 32 };
 
 static const fal_judgement judgements[] = {
 #define FAL_JUDGEMENT(name, kinds, metric, function, help) { #name, metric, function, help },
@@ -27,13 +27,16 @@ static int kind_bit(fal_observe_kind kind)
     case FAL_OBSERVE_OP: return O;
     case FAL_OBSERVE_PRELOAD: return P;
     case FAL_OBSERVE_REFUSAL: return R;
+    case FAL_OBSERVE_THROUGHPUT: return T;
+    case FAL_OBSERVE_DEVICE_CODE: return D;
     }
     return 0;
 }
 
 static const char *kind_name(fal_observe_kind kind)
 {
-    static const char *const names[] = { "forward", "teacher", "pinned", "op", "preload", "refusal" };
+    static const char *const names[] = { "forward", "teacher", "pinned", "op", "preload", "refusal",
+                                        "throughput", "device_code" };
     return (unsigned)kind < sizeof names / sizeof names[0] ? names[kind] : "unknown";
 }
 
@@ -61,7 +64,7 @@ const fal_judgement *fal_judgement_find(const char *name)
     return NULL;
 }
 
-/* ---- what judgement functions say ---------------------------------------------------------------------------------- */
+/* ---- what judgement functions say ------------------------------------------------------------------------------ */
 
 void fal_give(fal_verdict *out, double value, uint64_t n_compared, const char *note, ...)
 {
@@ -167,7 +170,7 @@ void fal_worst_at(fal_verdict *out, const fal_observation *o, int request, const
     out->want = want;
 }
 
-/* ---- the limit ----------------------------------------------------------------------------------------------------- */
+/* ---- the limit ------------------------------------------------------------------------------------------------- */
 
 /* On the passing side of the limit, as a share of it; absolute when the limit is 0. Below 0 exactly when falsified. */
 static double margin_of(const fal_limit *limit, double value)
@@ -209,7 +212,9 @@ static void write_sentence(const fal_limit *limit, bool holds, const char *note,
     static const char *const fail[] = { "exceeds", "is below", "is not" };
     char value[40], mark[40];
     number_texts(out->value, limit->value, value, mark, sizeof value);
-    const char *const verb = holds ? pass[limit->kind] : isnan(out->value) ? "never passes the limit" : fail[limit->kind];
+    const char *const verb = holds               ? pass[limit->kind]
+                             : isnan(out->value) ? "never passes the limit"
+                                                 : fail[limit->kind];
     const char *const at = out->has_worst ? " at " : "", *const place = out->has_worst ? out->worst : "";
     snprintf(out->reason, sizeof out->reason, "%s %s%s%s %s %s%s%.200s", out->metric, value, at, place, verb, mark,
              note[0] ? "; " : "", note);
@@ -251,7 +256,8 @@ void fal_judge(const fal_evidence_in *in, fal_verdict *out)
     }
     out->metric = j->metric;
     if ((judged_kinds[j - judgements] & kind_bit(in->check->observe)) == 0) {
-        fal_stop(out, FAL_ERROR, "judgement %s cannot judge an observation of kind %s", j->name, kind_name(in->check->observe));
+        fal_stop(out, FAL_ERROR, "judgement %s cannot judge an observation of kind %s", j->name,
+                 kind_name(in->check->observe));
         return;
     }
     if (!in->got || !in->got->about) {
@@ -261,7 +267,8 @@ void fal_judge(const fal_evidence_in *in, fal_verdict *out)
     const char *const asked = json_string_value(json_object_get(json_object_get(in->got->about, "asked"), "kind"));
     if (asked && strcmp(asked, kind_name(in->check->observe)) != 0) {
         /* a teacher-forced pass would survive what a free-running one does not */
-        fal_stop(out, FAL_ERROR, "the observation is of kind %.20s, the check asks for %s", asked, kind_name(in->check->observe));
+        fal_stop(out, FAL_ERROR, "the observation is of kind %.20s, the check asks for %s", asked,
+                 kind_name(in->check->observe));
         return;
     }
     j->judge(in, out);

@@ -12,7 +12,8 @@
    With a value it may also doubt (fal_doubt): a pass is then mistrusted, a falsification stays one. */
 
 /* what    Sets metric value and number of compared things; note, a clause that ends the sentence, may be NULL. */
-void fal_give(fal_verdict *out, double value, uint64_t n_compared, const char *note, ...) __attribute__((format(printf, 4, 5)));
+void fal_give(fal_verdict *out, double value, uint64_t n_compared, const char *note, ...)
+    __attribute__((format(printf, 4, 5)));
 /* what    Ends the judgement with this kind and reason. Returns false, so that callers can return it. */
 bool fal_stop(fal_verdict *out, fal_verdict_kind kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* what    The attempt could not have failed, for this reason. The first doubt wins; call after fal_give. */
@@ -31,13 +32,14 @@ bool fal_lower(double *worst, double v);
 void fal_worst_at(fal_verdict *out, const fal_observation *o, int request, const char *name, const fal_obs_tensor *t,
                   size_t flat, double got, double want);
 
-/* ---- observations ------------------------------------------------------------------------------------------------- */
+/* ---- observations ---------------------------------------------------------------------------------------------- */
 
 /* Whose observation it is decides what a missing tensor means. */
 typedef enum { FAL_SIDE_GOT, FAL_SIDE_AGAIN, FAL_SIDE_WANT } fal_side;
 /* what    Tensor of a request, or NULL after stopping: CRASHED when the backend on trial did not deliver it, ERROR when
            the reference did not. */
-const fal_obs_tensor *fal_need(fal_verdict *out, const fal_observation *o, fal_side side, int request, const char *name);
+const fal_obs_tensor *fal_need(fal_verdict *out, const fal_observation *o, fal_side side, int request,
+                               const char *name);
 /* what    Stops with FALSIFIED (ERROR for the reference's side) unless t has this type and shape. */
 bool fal_need_shape(fal_verdict *out, fal_side side, const char *name, const fal_obs_tensor *t, fal_dtype dtype,
                     int n_dims, const int64_t *ne);
@@ -48,7 +50,7 @@ const fal_observation *fal_other(const fal_evidence_in *in, fal_verdict *out);
 /* what    about.requests[r] as JSON, or NULL. */
 const json_t *fal_about_request(const fal_observation *o, int request);
 
-/* ---- forward passes ----------------------------------------------------------------------------------------------- */
+/* ---- forward passes -------------------------------------------------------------------------------------------- */
 
 /* A site of one layer that the check's taps name, and its shape per token. */
 typedef struct {
@@ -125,7 +127,8 @@ const fal_obs_tensor *fal_oracle_find(const fal_observation *oracle, const char 
 /* what    about.prompts[j].<key> as a JSON array, NULL when absent. */
 const json_t *fal_oracle_list(const fal_observation *oracle, int prompt, const char *key);
 /* what    The oracle's side of a tap; STOPPED when the prompt is not in the file or shapes disagree. */
-fal_pair_status fal_oracle_pair(const fal_evidence_in *in, const fal_config *c, const fal_tap *tap, fal_pair *pair, fal_verdict *out);
+fal_pair_status fal_oracle_pair(const fal_evidence_in *in, const fal_config *c, const fal_tap *tap, fal_pair *pair,
+                                fal_verdict *out);
 
 /* router_flips.c: which expert sets differ, and which of these are near-ties of the reference */
 typedef struct {
@@ -153,7 +156,7 @@ typedef struct {
 bool fal_continuation_of(const fal_observation *o, int request, fal_continuation *out);
 int64_t fal_continuation_at(const fal_continuation *c, int i);
 
-/* ---- ops ---------------------------------------------------------------------------------------------------------- */
+/* ---- ops ------------------------------------------------------------------------------------------------------- */
 
 /* op_case.c */
 /* The op requests of an observation, checked against the check. stride: 2 when `then` adds a second request. */
@@ -162,7 +165,8 @@ typedef struct {
     fal_verdict *out;
     int n_requests, stride;
 } fal_op_case;
-/* what    Opens an op observation; stops with CRASHED when requests are missing, ERROR when it is of another op or seed. */
+/* what    Opens an op observation; stops with CRASHED when requests are missing, ERROR when it is of another op or
+           seed. */
 bool fal_op_open(const fal_evidence_in *in, fal_verdict *out, fal_op_case *c);
 /* what    The same for judgements that compare request 2i with 2i + 1; stops with ERROR without a `then`. */
 bool fal_op_open_pairs(const fal_evidence_in *in, fal_verdict *out, fal_op_case *c);
@@ -172,18 +176,20 @@ double fal_op_number(const fal_op_case *c, int request, const char *name, double
 /* what    A parameter that is a dimension; -1 when absent, no integer, or beyond 2^31 - 1. */
 int64_t fal_op_dim(const fal_op_case *c, int request, const char *name);
 const char *const *fal_op_outputs(const char *op);
-/* what    in.<arg> and out.<arg> of the backend on trial; out with the type and shape that the inputs demand. NULL after
-           stopping: CRASHED when missing, FALSIFIED when misshapen. Both have at least one dimension. */
+/* what    in.<arg> and out.<arg> of the backend on trial; out with the type and shape that the inputs demand. NULL
+           after stopping: CRASHED when missing, FALSIFIED when misshapen. Both have at least one dimension. */
 const fal_obs_tensor *fal_op_in(const fal_op_case *c, int request, const char *arg);
 const fal_obs_tensor *fal_op_out(const fal_op_case *c, int request, const char *arg);
 /* what    in.<arg> with n_dims dimensions given as int64_t *: one that is -1 takes the tensor's, another must equal it.
            NULL after stopping with ERROR. */
-const fal_obs_tensor *fal_op_in_shape(const fal_op_case *c, int request, const char *arg, fal_dtype dtype, int n_dims, ...);
+const fal_obs_tensor *fal_op_in_shape(const fal_op_case *c, int request, const char *arg, fal_dtype dtype, int n_dims,
+                                      ...);
 /* what    Stops with ERROR unless the check has this op. */
 bool fal_op_is(const fal_op_case *c, const char *op);
 /* what    True when zero outputs are what the check asks for: fill zeros, with.expect_zero, or with.expect: 0. */
 bool fal_zeros_expected(const fal_evidence_in *in);
-/* what    True when requests a and b have the same op, scalars, input shapes and input bits: comparing them cannot show a change. */
+/* what    True when requests a and b have the same op, scalars, input shapes and input bits, so that comparing them
+           cannot show a change. */
 bool fal_op_same_request(const fal_op_case *c, int a, int b);
 /* what    Doubts when no output was ever other than 0 and zeros are not expected. Call after fal_give. */
 void fal_op_doubt_zero(const fal_op_case *c, bool any_nonzero);

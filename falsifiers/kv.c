@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* ---- decode_matches_prefill -------------------------------------------------------------------------------------------- */
+/* ---- decode_matches_prefill ------------------------------------------------------------------------------------ */
 
 /* about.asked.decode is written only where it is true. */
 static bool fed_by_token(const fal_observation *o)
@@ -20,10 +20,11 @@ void fal_judge_decode_matches_prefill(const fal_evidence_in *in, fal_verdict *ou
     if (!out->has_value) return;
     if (n_tokens < 2) fal_doubt(out, "a prompt of one token is fed the same way in both observations");
     if (fed_by_token(in->got) == fed_by_token(other))
-        fal_doubt(out, "both observations were fed %s, so one is only repeated", fed_by_token(other) ? "token by token" : "at once");
+        fal_doubt(out, "both observations were fed %s, so one is only repeated",
+                  fed_by_token(other) ? "token by token" : "at once");
 }
 
-/* ---- prefix ------------------------------------------------------------------------------------------------------------ */
+/* ---- prefix ---------------------------------------------------------------------------------------------------- */
 
 /* True when the shorter list is the beginning of the longer one. */
 static bool is_prefix(const json_t *shorter, const json_t *longer)
@@ -43,7 +44,9 @@ void fal_judge_prefix(const fal_evidence_in *in, fal_verdict *out)
     for (int a = 0; a < n_requests; a++)
         for (int b = 0; b < n_requests; b++) {
             const json_t *long_tokens, *short_tokens;
-            if (!fal_tokens_of(in, a, &long_tokens, &n_long, out) || !fal_tokens_of(in, b, &short_tokens, &n_short, out)) goto out;
+            if (!fal_tokens_of(in, a, &long_tokens, &n_long, out) ||
+                !fal_tokens_of(in, b, &short_tokens, &n_short, out))
+                goto out;
             if (a == b || !is_prefix(short_tokens, long_tokens)) continue;
             for (int i = 0; i < list.n; i++) {
                 const fal_tap *const tap = &list.items[i];
@@ -61,14 +64,15 @@ out:
     free(list.items);
 }
 
-/* ---- stored ------------------------------------------------------------------------------------------------------------ */
+/* ---- stored ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     uint64_t n, bad;
     bool any_nonzero, other_slots, changed;
 } stored_count;
 
-static bool count_stored(const fal_op_case *oc, int r, const char *arg, const char *cache_arg, const char *out_name, stored_count *c)
+static bool count_stored(const fal_op_case *oc, int r, const char *arg, const char *cache_arg, const char *out_name,
+                         stored_count *c)
 {
     const fal_obs_tensor *const src = fal_op_in(oc, r, arg), *const before = src ? fal_op_in(oc, r, cache_arg) : NULL;
     const fal_obs_tensor *const after = before ? fal_op_out(oc, r, cache_arg) : NULL;
@@ -76,12 +80,15 @@ static bool count_stored(const fal_op_case *oc, int r, const char *arg, const ch
     const size_t n_tokens = (size_t)src->ne[0], slot = src->n / (n_tokens ? n_tokens : 1);
     const double first_pos = fal_op_number(oc, r, "first_pos", 0);
     const double n_ctx = before->ne[0] > 0 ? (double)before->ne[0] : 0;
-    if (src->dtype != FAL_DTYPE_F32 || !(first_pos >= 0) || !(first_pos + (double)n_tokens <= n_ctx) || before->n != (size_t)n_ctx * slot)
-        return fal_stop(oc->out, FAL_ERROR, "request %d: %s does not fit into %s at first_pos %g", r, arg, cache_arg, first_pos);
+    if (src->dtype != FAL_DTYPE_F32 || !(first_pos >= 0) || !(first_pos + (double)n_tokens <= n_ctx) ||
+        before->n != (size_t)n_ctx * slot)
+        return fal_stop(oc->out, FAL_ERROR, "request %d: %s does not fit into %s at first_pos %g", r, arg, cache_arg,
+                        first_pos);
     const size_t from = (size_t)first_pos * slot, to = from + src->n;
     for (size_t i = 0; i < after->n; i++) {
         const bool new_slot = i >= from && i < to;
-        const fal_row want = new_slot ? fal_row_part(src, i - from, 1) : fal_row_part(before, i, 1), got = fal_row_part(after, i, 1);
+        const fal_row want = new_slot ? fal_row_part(src, i - from, 1) : fal_row_part(before, i, 1),
+                      got = fal_row_part(after, i, 1);
         const double w = fal_row_at(want, 0);
         size_t first;
         c->n++;
@@ -100,9 +107,12 @@ void fal_judge_stored(const fal_evidence_in *in, fal_verdict *out)
     stored_count c = { 0 };
     if (!fal_op_open(in, out, &oc) || !fal_op_is(&oc, "kv_store")) return;
     for (int r = 0; r < oc.n_requests; r++)
-        if (!count_stored(&oc, r, "k", "k_cache", "out.k_cache", &c) || !count_stored(&oc, r, "v", "v_cache", "out.v_cache", &c)) return;
-    fal_give(out, (double)c.bad, c.n, "%llu of %llu cache elements are not what they should be%s", (unsigned long long)c.bad,
-             (unsigned long long)c.n, c.other_slots ? "" : " (every slot is new: nothing shows that other slots are left alone)");
+        if (!count_stored(&oc, r, "k", "k_cache", "out.k_cache", &c) ||
+            !count_stored(&oc, r, "v", "v_cache", "out.v_cache", &c))
+            return;
+    fal_give(out, (double)c.bad, c.n, "%llu of %llu cache elements are not what they should be%s",
+             (unsigned long long)c.bad, (unsigned long long)c.n,
+             c.other_slots ? "" : " (every slot is new: nothing shows that other slots are left alone)");
     if (c.n > 0 && !c.changed && !fal_zeros_expected(in))
         fal_doubt(out, "the cache held these values already, so a kernel that stores nothing would pass");
 }

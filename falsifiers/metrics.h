@@ -1,4 +1,4 @@
-/* Distances between two rows of numbers, in float64, built so that NaN, infinity and emptiness can never look like agreement. */
+/* Distances between two rows of numbers in float64; NaN, infinity and emptiness never look like agreement. */
 #ifndef FAL_METRICS_H
 #define FAL_METRICS_H
 

@@ -1,4 +1,4 @@
-/* Reading observations of single ops: their requests, parameters, inputs and outputs, none of which is taken on trust. */
+/* Reading observations of single ops: requests, parameters, inputs and outputs, none of them taken on trust. */
 #include "falsifiers/judgement.h"
 
 #include <math.h>
@@ -50,7 +50,9 @@ static bool same_inputs(const fal_op_case *c, fal_verdict *out)
         const fal_obs_tensor *const g = fal_need(out, got, FAL_SIDE_GOT, request, name);
         if (!g) return false;
         if (!fal_same_bytes(fal_row_whole(g), fal_row_whole(w)))
-            return fal_stop(out, FAL_ERROR, "request %d: %.40s differs between backend and reference, so outputs cannot be compared", request, name);
+            return fal_stop(out, FAL_ERROR,
+                            "request %d: %.40s differs between backend and reference, so outputs cannot be compared",
+                            request, name);
     }
     return true;
 }
@@ -58,7 +60,9 @@ static bool same_inputs(const fal_op_case *c, fal_verdict *out)
 bool fal_op_open(const fal_evidence_in *in, fal_verdict *out, fal_op_case *c)
 {
     const fal_check *const check = in->check;
-    *c = (fal_op_case){ .in = in, .out = out, .n_requests = in->got->n_requests, .stride = check->then.n_params > 0 ? 2 : 1 };
+    *c = (fal_op_case){
+        .in = in, .out = out, .n_requests = in->got->n_requests, .stride = check->then.n_params > 0 ? 2 : 1
+    };
     if (!check->op) return fal_stop(out, FAL_ERROR, "the check names no op");
     const int planned = (check->n_seeds > 0 ? check->n_seeds : 1) * c->stride;
     if (c->n_requests < planned || c->n_requests % c->stride != 0)
@@ -67,8 +71,10 @@ bool fal_op_open(const fal_evidence_in *in, fal_verdict *out, fal_op_case *c)
         const json_t *const about = fal_about_request(in->got, r), *const op = json_object_get(about, "op");
         const json_t *const seed = json_object_get(about, "seed");
         if (json_is_string(op) && strcmp(json_string_value(op), fal_op_of(c, r)) != 0)
-            return fal_stop(out, FAL_ERROR, "request %d ran op %.40s, the check asks for %.40s", r, json_string_value(op), fal_op_of(c, r));
-        if (json_is_integer(seed) && check->n_seeds > 0 && r < planned && (uint64_t)json_integer_value(seed) != check->seeds[r / c->stride])
+            return fal_stop(out, FAL_ERROR, "request %d ran op %.40s, the check asks for %.40s", r,
+                            json_string_value(op), fal_op_of(c, r));
+        if (json_is_integer(seed) && check->n_seeds > 0 && r < planned &&
+            (uint64_t)json_integer_value(seed) != check->seeds[r / c->stride])
             return fal_stop(out, FAL_ERROR, "request %d ran seed %lld, the check asks for %llu", r,
                             (long long)json_integer_value(seed), (unsigned long long)check->seeds[r / c->stride]);
     }
@@ -78,17 +84,19 @@ bool fal_op_open(const fal_evidence_in *in, fal_verdict *out, fal_op_case *c)
 bool fal_op_open_pairs(const fal_evidence_in *in, fal_verdict *out, fal_op_case *c)
 {
     if (in->check->then.n_params == 0)
-        return fal_stop(out, FAL_ERROR, "judgement %s compares two requests, but the check has no `then`", in->check->judge);
+        return fal_stop(out, FAL_ERROR, "judgement %s compares two requests, but the check has no `then`",
+                        in->check->judge);
     return fal_op_open(in, out, c);
 }
 
 bool fal_op_is(const fal_op_case *c, const char *op)
 {
     if (strcmp(c->in->check->op, op) == 0) return true;
-    return fal_stop(c->out, FAL_ERROR, "judgement %s is for op %s, not %.40s", c->in->check->judge, op, c->in->check->op);
+    return fal_stop(c->out, FAL_ERROR, "judgement %s is for op %s, not %.40s", c->in->check->judge, op,
+                    c->in->check->op);
 }
 
-/* ---- tensors --------------------------------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------------------------- */
 
 const fal_obs_tensor *fal_op_in(const fal_op_case *c, int request, const char *arg)
 {
@@ -100,7 +108,8 @@ const fal_obs_tensor *fal_op_in(const fal_op_case *c, int request, const char *a
     return NULL;
 }
 
-const fal_obs_tensor *fal_op_in_shape(const fal_op_case *c, int request, const char *arg, fal_dtype dtype, int n_dims, ...)
+const fal_obs_tensor *fal_op_in_shape(const fal_op_case *c, int request, const char *arg, fal_dtype dtype, int n_dims,
+                                      ...)
 {
     const fal_obs_tensor *const t = fal_op_in(c, request, arg);
     if (!t) return NULL;
@@ -116,7 +125,8 @@ const fal_obs_tensor *fal_op_in_shape(const fal_op_case *c, int request, const c
     }
     va_end(ap);
     if (ok) return t;
-    fal_stop(c->out, FAL_ERROR, "request %d: in.%s is %s, which does not fit the op's other inputs", request, arg, found);
+    fal_stop(c->out, FAL_ERROR, "request %d: in.%s is %s, which does not fit the op's other inputs", request, arg,
+             found);
     return NULL;
 }
 
@@ -144,7 +154,8 @@ static bool out_shape(const fal_op_case *c, int r, const char *arg, int *n_dims,
         memcpy(ne, t->ne, sizeof t->ne);
         return true;
     }
-    const bool embed = strcmp(op, "embed") == 0, router = strcmp(op, "router") == 0, moe_matmul = strcmp(op, "moe_matmul") == 0;
+    const bool embed = strcmp(op, "embed") == 0, router = strcmp(op, "router") == 0,
+               moe_matmul = strcmp(op, "moe_matmul") == 0;
     t = fal_op_in(c, r, embed ? "tokens" : router ? "probs" : moe_matmul ? "ids" : "x");
     if (!t) return false;
     ne[0] = t->ne[0];
@@ -179,7 +190,7 @@ const fal_obs_tensor *fal_op_out(const fal_op_case *c, int request, const char *
     return fal_need_shape(c->out, FAL_SIDE_GOT, name, t, dtype, n_dims, ne) ? t : NULL;
 }
 
-/* ---- what would make a comparison empty ---------------------------------------------------------------------------------- */
+/* ---- what would make a comparison empty ------------------------------------------------------------------------ */
 
 bool fal_zeros_expected(const fal_evidence_in *in)
 {
@@ -207,7 +218,8 @@ bool fal_op_same_request(const fal_op_case *c, int a, int b)
         if (x < y || x > y) return false;
     }
     char prefix_a[24], prefix_b[24];
-    const int len_a = snprintf(prefix_a, sizeof prefix_a, "r%d.in.", a), len_b = snprintf(prefix_b, sizeof prefix_b, "r%d.in.", b);
+    const int len_a = snprintf(prefix_a, sizeof prefix_a, "r%d.in.", a),
+              len_b = snprintf(prefix_b, sizeof prefix_b, "r%d.in.", b);
     int n_a = 0, n_b = 0;
     for (int i = 0; i < c->in->got->n_tensors; i++) {
         const fal_obs_tensor *const t = &c->in->got->tensors[i];
@@ -215,7 +227,8 @@ bool fal_op_same_request(const fal_op_case *c, int a, int b)
         if (strncmp(t->name, prefix_a, (size_t)len_a) != 0) continue;
         n_a++;
         const fal_obs_tensor *const u = fal_observation_find(c->in->got, b, t->name + len_a - 3);
-        if (!u || u->n_dims != t->n_dims || memcmp(u->ne, t->ne, (size_t)t->n_dims * sizeof t->ne[0]) != 0) return false;
+        if (!u || u->n_dims != t->n_dims || memcmp(u->ne, t->ne, (size_t)t->n_dims * sizeof t->ne[0]) != 0)
+            return false;
         if (!fal_same_bytes(fal_row_whole(t), fal_row_whole(u))) return false;
     }
     return n_a == n_b;

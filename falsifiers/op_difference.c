@@ -29,7 +29,8 @@ static bool count_output(const fal_op_case *c, const fal_observation *other, fal
     const fal_obs_tensor *const want = fal_need(c->out, other, side, r, name);
     const fal_obs_tensor *const got = want ? fal_op_out(c, r, arg) : NULL;
     if (!got || !fal_need_shape(c->out, side, name, want, got->dtype, got->n_dims, got->ne)) return false;
-    if (got->n == 0) return fal_stop(c->out, FAL_FALSIFIED, "request %d: %s holds no element, so nothing is shown", r, name);
+    if (got->n == 0)
+        return fal_stop(c->out, FAL_FALSIFIED, "request %d: %s holds no element, so nothing is shown", r, name);
     const fal_row g = fal_row_whole(got), w = fal_row_whole(want);
     size_t at;
     const double v = measure(how, g, w, &at);
@@ -41,7 +42,8 @@ static bool count_output(const fal_op_case *c, const fal_observation *other, fal
     if (how == BY_BITS) d->worst = (first ? 0 : d->worst) + v;
     if (further) fal_worst_at(c->out, c->in->got, r, name, got, at, fal_row_at(g, at), fal_row_at(w, at));
     if (!fal_limit_holds(&c->in->check->limit, v))
-        fal_detail(c->out, "request %d %s: %.6g, got %.9g for %.9g at element %zu\n", r, name, v, fal_row_at(g, at), fal_row_at(w, at), at);
+        fal_detail(c->out, "request %d %s: %.6g, got %.9g for %.9g at element %zu\n", r, name, v, fal_row_at(g, at),
+                   fal_row_at(w, at), at);
     return true;
 }
 
@@ -56,7 +58,8 @@ static void judge_difference(const fal_evidence_in *in, difference how, fal_verd
     for (int r = 0; r < c.n_requests; r++)
         for (const char *const *arg = fal_op_outputs(fal_op_of(&c, r)); *arg; arg++, n_outputs++)
             if (!count_output(&c, other, side, r, *arg, how, &d)) return;
-    fal_give(out, d.worst, d.n, "%llu of %llu outputs break the limit", (unsigned long long)d.bad, (unsigned long long)n_outputs);
+    fal_give(out, d.worst, d.n, "%llu of %llu outputs break the limit", (unsigned long long)d.bad,
+             (unsigned long long)n_outputs);
     fal_op_doubt_zero(&c, d.any_nonzero);
 }
 

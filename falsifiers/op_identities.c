@@ -1,4 +1,4 @@
-/* What an op's outputs must satisfy by themselves: ranges, sums, order, hulls, and values that are known without a formula. */
+/* What an op's outputs must satisfy by themselves: ranges, sums, order, hulls, and values known without a formula. */
 #include "falsifiers/judgement.h"
 
 #include <math.h>
@@ -28,7 +28,8 @@ static void tally_zero(tally *y, const fal_obs_tensor *t)
 }
 
 /* One value v at element e of out.<arg>; want is what would have been right there. */
-static void tally_value(tally *y, const fal_op_case *c, int r, const char *arg, const fal_obs_tensor *t, size_t e, double v, double want)
+static void tally_value(tally *y, const fal_op_case *c, int r, const char *arg, const fal_obs_tensor *t, size_t e,
+                        double v, double want)
 {
     char name[48];
     snprintf(name, sizeof name, "out.%s", arg);
@@ -38,7 +39,8 @@ static void tally_value(tally *y, const fal_op_case *c, int r, const char *arg, 
 }
 
 /* One thing that is right or wrong; the first wrong one is the worst place. */
-static void tally_bool(tally *y, const fal_op_case *c, int r, const char *arg, const fal_obs_tensor *t, size_t e, bool ok, double want)
+static void tally_bool(tally *y, const fal_op_case *c, int r, const char *arg, const fal_obs_tensor *t, size_t e,
+                       bool ok, double want)
 {
     char name[48];
     snprintf(name, sizeof name, "out.%s", arg);
@@ -53,13 +55,15 @@ static tally start(void)
 
 static void give_values(const fal_op_case *c, const tally *y, const char *what)
 {
-    fal_give(c->out, y->worst, y->n, "%llu of %llu %s break the limit", (unsigned long long)y->bad, (unsigned long long)y->n, what);
+    fal_give(c->out, y->worst, y->n, "%llu of %llu %s break the limit", (unsigned long long)y->bad,
+             (unsigned long long)y->n, what);
     fal_op_doubt_zero(c, y->any_nonzero);
 }
 
 static void give_count(const fal_op_case *c, const tally *y, const char *what)
 {
-    fal_give(c->out, (double)y->bad, y->n, "%llu of %llu %s are wrong", (unsigned long long)y->bad, (unsigned long long)y->n, what);
+    fal_give(c->out, (double)y->bad, y->n, "%llu of %llu %s are wrong", (unsigned long long)y->bad,
+             (unsigned long long)y->n, what);
     fal_op_doubt_zero(c, y->any_nonzero);
 }
 
@@ -69,13 +73,14 @@ static bool looked_at(const fal_op_case *c, int r, const char *arg)
     return strcmp(arg, "ids") != 0 || strcmp(fal_op_of(c, r), "argmax") == 0;
 }
 
-/* ---- values by themselves ------------------------------------------------------------------------------------------------ */
+/* ---- values by themselves -------------------------------------------------------------------------------------- */
 
 void fal_judge_in_range(const fal_evidence_in *in, fal_verdict *out)
 {
     fal_op_case c;
     tally y = start();
-    const double low = fal_params_number(&in->check->with, "low", NAN), high = fal_params_number(&in->check->with, "high", NAN);
+    const double low = fal_params_number(&in->check->with, "low", NAN),
+                 high = fal_params_number(&in->check->with, "high", NAN);
     if (!(low <= high)) {
         fal_stop(out, FAL_ERROR, "judgement in_range needs with.low <= with.high, found %g and %g", low, high);
         return;
@@ -135,10 +140,11 @@ void fal_judge_constant(const fal_evidence_in *in, fal_verdict *out)
     give_values(&c, &y, "elements");
 }
 
-/* ---- router -------------------------------------------------------------------------------------------------------------- */
+/* ---- router ---------------------------------------------------------------------------------------------------- */
 
 /* One token: ids in range, distinct, probabilities descending, and none left out that is larger than the last one. */
-static void order_of_token(const fal_op_case *c, int r, const fal_obs_tensor *ids, fal_row probs, size_t from, size_t used, tally *y)
+static void order_of_token(const fal_op_case *c, int r, const fal_obs_tensor *ids, fal_row probs, size_t from,
+                           size_t used, tally *y)
 {
     double last = (double)INFINITY;
     for (size_t s = 0; s < used; s++) {
@@ -151,7 +157,8 @@ static void order_of_token(const fal_op_case *c, int r, const fal_obs_tensor *id
     }
     for (size_t e = 0; e < probs.n; e++) {
         bool chosen = false;
-        for (size_t s = 0; s < used; s++) chosen = chosen || (at(ids, from + s) >= (double)e && at(ids, from + s) <= (double)e);
+        for (size_t s = 0; s < used; s++)
+            chosen = chosen || (at(ids, from + s) >= (double)e && at(ids, from + s) <= (double)e);
         if (!chosen) tally_bool(y, c, r, "ids", ids, from + used - 1, fal_row_at(probs, e) <= last, (double)e);
     }
 }
@@ -171,15 +178,17 @@ void fal_judge_ordered(const fal_evidence_in *in, fal_verdict *out)
         for (size_t t = 0; t < (size_t)n_tokens && used > 0; t++) {
             const fal_row row = fal_row_part(probs, t * (size_t)n_expert, (size_t)n_expert);
             order_of_token(&c, r, ids, row, t * used, used, &y);
-            for (size_t e = 1; e < row.n && !differ; e++) differ = fal_row_at(row, e) < fal_row_at(row, 0) || fal_row_at(row, e) > fal_row_at(row, 0);
+            for (size_t e = 1; e < row.n && !differ; e++)
+                differ = fal_row_at(row, e) < fal_row_at(row, 0) || fal_row_at(row, e) > fal_row_at(row, 0);
         }
     }
-    y.any_nonzero = true; /* ids may all be 0 when there is one expert; probabilities below say whether this means anything */
+    y.any_nonzero =
+        true; /* ids may all be 0 when there is one expert; probabilities below say whether this means anything */
     give_count(&c, &y, "places in the order");
     if (y.n > 0 && !differ) fal_doubt(out, "all probabilities of a token are equal, so every order passes");
 }
 
-/* ---- copies and hulls ------------------------------------------------------------------------------------------------------ */
+/* ---- copies and hulls ------------------------------------------------------------------------------------------ */
 
 void fal_judge_identity(const fal_evidence_in *in, fal_verdict *out)
 {
@@ -191,12 +200,14 @@ void fal_judge_identity(const fal_evidence_in *in, fal_verdict *out)
         const fal_obs_tensor *const x = fal_op_in(&c, r, of), *const t = x ? fal_op_out(&c, r, "y") : NULL;
         if (!t) return;
         if (x->dtype != t->dtype || x->n != t->n) {
-            fal_stop(out, FAL_ERROR, "request %d: in.%.30s has %zu elements, out.y has %zu: they cannot be identical", r, of, x->n, t->n);
+            fal_stop(out, FAL_ERROR, "request %d: in.%.30s has %zu elements, out.y has %zu: they cannot be identical",
+                     r, of, x->n, t->n);
             return;
         }
         for (size_t i = 0; i < t->n; i++) {
             size_t first;
-            tally_bool(&y, &c, r, "y", t, i, fal_bits_different(fal_row_part(t, i, 1), fal_row_part(x, i, 1), &first) == 0, at(x, i));
+            tally_bool(&y, &c, r, "y", t, i,
+                       fal_bits_different(fal_row_part(t, i, 1), fal_row_part(x, i, 1), &first) == 0, at(x, i));
         }
         tally_zero(&y, t);
     }
@@ -218,7 +229,8 @@ static bool attention_of(const fal_op_case *c, int r, attention *a)
     if (!a->y) return false;
     const int64_t first_pos = fal_op_number(c, r, "first_pos", 0) > 0 ? fal_op_dim(c, r, "first_pos") : 0;
     if (first_pos < 0 || first_pos + n_tokens > n_ctx || n_head % n_head_kv != 0)
-        return fal_stop(c->out, FAL_ERROR, "request %d: first_pos %lld or %lld heads do not fit the cache", r, (long long)first_pos, (long long)n_head);
+        return fal_stop(c->out, FAL_ERROR, "request %d: first_pos %lld or %lld heads do not fit the cache", r,
+                        (long long)first_pos, (long long)n_head);
     a->n_tokens = (size_t)n_tokens;
     a->n_head = (size_t)n_head;
     a->head_dim = (size_t)head_dim;
@@ -277,14 +289,15 @@ void fal_judge_in_hull(const fal_evidence_in *in, fal_verdict *out)
                     }
                     /* rounding of weights that add up to 1 only nearly */
                     const double slack = 1e-6 * fmax(fabs(low), fabs(high)), got = at(a.y, e);
-                    tally_bool(&y, &c, r, "y", a.y, e, got >= low - slack && got <= high + slack, got < low ? low : high);
+                    tally_bool(&y, &c, r, "y", a.y, e, got >= low - slack && got <= high + slack,
+                               got < low ? low : high);
                 }
         tally_zero(&y, a.y);
     }
     give_count(&c, &y, "elements");
 }
 
-/* ---- swiglu ---------------------------------------------------------------------------------------------------------------- */
+/* ---- swiglu ---------------------------------------------------------------------------------------------------- */
 
 void fal_judge_monotone(const fal_evidence_in *in, fal_verdict *out)
 {
@@ -312,7 +325,7 @@ void fal_judge_monotone(const fal_evidence_in *in, fal_verdict *out)
     if (y.n > 0 && !rises) fal_doubt(out, "the output never rises, so a kernel that writes one constant would pass");
 }
 
-/* ---- rope ------------------------------------------------------------------------------------------------------------------ */
+/* ---- rope ------------------------------------------------------------------------------------------------------ */
 
 void fal_judge_norm_preserving(const fal_evidence_in *in, fal_verdict *out)
 {

@@ -1,4 +1,4 @@
-/* What two requests of an op must have in common: scaling, changes that must not matter, and relative positions of RoPE. */
+/* What two requests of an op must have in common: scaling, changes that must not matter, relative positions. */
 #include "falsifiers/judgement.h"
 
 #include <math.h>
@@ -14,18 +14,20 @@ typedef struct {
 } pair_tally;
 
 /* out.<arg> of both requests of a pair, with one type and as many elements. */
-static bool both_outputs(const fal_op_case *c, int r, const char *arg, const fal_obs_tensor **a, const fal_obs_tensor **b)
+static bool both_outputs(const fal_op_case *c, int r, const char *arg, const fal_obs_tensor **a,
+                         const fal_obs_tensor **b)
 {
     *a = fal_op_out(c, r, arg);
     *b = *a ? fal_op_out(c, r + 1, arg) : NULL;
     if (!*b) return false;
     if ((*a)->dtype == (*b)->dtype && (*a)->n == (*b)->n) return true;
-    return fal_stop(c->out, FAL_ERROR, "out.%s has %zu elements in request %d and %zu in request %d: they cannot be compared", arg,
+    return fal_stop(c->out, FAL_ERROR,
+                    "out.%s has %zu elements in request %d and %zu in request %d: they cannot be compared", arg,
                     (*a)->n, r, (*b)->n, r + 1);
 }
 
-static void note_output(pair_tally *p, const fal_op_case *c, int r, const char *arg, const fal_obs_tensor *b, fal_row want,
-                        size_t e, double v)
+static void note_output(pair_tally *p, const fal_op_case *c, int r, const char *arg, const fal_obs_tensor *b,
+                        fal_row want, size_t e, double v)
 {
     char name[48];
     const fal_row got = fal_row_whole(b);
@@ -97,7 +99,8 @@ static bool compare_pairs(const fal_op_case *c, double sign, pair_tally *p)
 
 static void give_pairs(const fal_op_case *c, const pair_tally *p)
 {
-    fal_give(c->out, p->worst, p->n, "%llu of %llu outputs break the limit", (unsigned long long)p->bad, (unsigned long long)p->n_outputs);
+    fal_give(c->out, p->worst, p->n, "%llu of %llu outputs break the limit", (unsigned long long)p->bad,
+             (unsigned long long)p->n_outputs);
     doubt_pairs(c, p, false);
 }
 
@@ -123,7 +126,8 @@ void fal_judge_scale_invariance(const fal_evidence_in *in, fal_verdict *out)
         if (!x1) return;
         bool scaled = x0->dtype == FAL_DTYPE_F32 && x1->dtype == FAL_DTYPE_F32 && x0->n == x1->n;
         for (size_t i = 0; scaled && i < x0->n; i++) {
-            const double want = (double)(float)(s * fal_row_at(fal_row_whole(x0), i)), got = fal_row_at(fal_row_whole(x1), i);
+            const double want = (double)(float)(s * fal_row_at(fal_row_whole(x0), i)),
+                         got = fal_row_at(fal_row_whole(x1), i);
             scaled = got <= want && got >= want;
         }
         if (!scaled) {
@@ -152,17 +156,20 @@ void fal_judge_same_out_bits(const fal_evidence_in *in, fal_verdict *out)
             snprintf(name, sizeof name, "out.%s", *arg);
             if (differ > 0 && p.bad == 0)
                 fal_worst_at(out, in->got, r + 1, name, b, first, fal_row_at(got, first), fal_row_at(want, first));
-            if (differ > 0) fal_detail(out, "request %d against %d: %llu of %zu elements of %s\n", r + 1, r, (unsigned long long)differ, b->n, name);
+            if (differ > 0)
+                fal_detail(out, "request %d against %d: %llu of %zu elements of %s\n", r + 1, r,
+                           (unsigned long long)differ, b->n, name);
             if (!p.any_nonzero) p.any_nonzero = !fal_all_zero(got);
             p.bad += differ;
             p.n += b->n;
         }
     }
-    fal_give(out, (double)p.bad, p.n, "%llu of %llu elements differ or are invalid", (unsigned long long)p.bad, (unsigned long long)p.n);
+    fal_give(out, (double)p.bad, p.n, "%llu of %llu elements differ or are invalid", (unsigned long long)p.bad,
+             (unsigned long long)p.n);
     doubt_pairs(&c, &p, true);
 }
 
-/* ---- rope: relative positions ---------------------------------------------------------------------------------------------- */
+/* ---- rope: relative positions ---------------------------------------------------------------------------------- */
 
 /* x, y0, y1: [n_tokens, n_head, head_dim]; a row is one head of one token. */
 static fal_row head_row(const fal_obs_tensor *t, size_t token, size_t head)
@@ -187,8 +194,10 @@ void fal_judge_relative_position(const fal_evidence_in *in, fal_verdict *out)
     for (int r = 0; r < c.n_requests; r += 2) {
         int64_t n_tokens = -1, n_head = -1, head_dim = -1;
         const fal_obs_tensor *const x = fal_op_in_shape(&c, r, "x", FAL_DTYPE_F32, 3, &n_tokens, &n_head, &head_dim);
-        const fal_obs_tensor *const x1 = x ? fal_op_in_shape(&c, r + 1, "x", FAL_DTYPE_F32, 3, &n_tokens, &n_head, &head_dim) : NULL;
-        const fal_obs_tensor *const y0 = x1 ? fal_op_out(&c, r, "y") : NULL, *const y1 = y0 ? fal_op_out(&c, r + 1, "y") : NULL;
+        const fal_obs_tensor *const x1 =
+            x ? fal_op_in_shape(&c, r + 1, "x", FAL_DTYPE_F32, 3, &n_tokens, &n_head, &head_dim) : NULL;
+        const fal_obs_tensor *const y0 = x1 ? fal_op_out(&c, r, "y") : NULL, *const y1 =
+                                                                                 y0 ? fal_op_out(&c, r + 1, "y") : NULL;
         if (!y1) return;
         if (!fal_same_bytes(fal_row_whole(x), fal_row_whole(x1))) {
             fal_stop(out, FAL_ERROR, "in.x of requests %d and %d differ, so products cannot be compared", r, r + 1);
@@ -202,15 +211,19 @@ void fal_judge_relative_position(const fal_evidence_in *in, fal_verdict *out)
             for (size_t i = 0; i < (size_t)n_tokens; i++)
                 for (size_t j = i + 1; j < (size_t)n_tokens; j++) {
                     const fal_row xi = head_row(x, i, h), xj = head_row(x, j, h);
-                    const double d0 = dot(head_row(y0, i, h), head_row(y0, j, h)), d1 = dot(head_row(y1, i, h), head_row(y1, j, h));
+                    const double d0 = dot(head_row(y0, i, h), head_row(y0, j, h)),
+                                 d1 = dot(head_row(y1, i, h), head_row(y1, j, h));
                     const double scale = sqrt(dot(xi, xi)) * sqrt(dot(xj, xj)), d = fabs(d1 - d0);
                     const double v = scale > 0 ? d / scale : d > 0 ? (double)INFINITY : d;
                     p.n++;
                     if (!fal_limit_holds(&in->check->limit, v)) p.bad++;
-                    if (fal_higher(&p.worst, v)) fal_worst_at(out, in->got, r + 1, "out.y", y1, head_row(y1, j, h).from, d1, d0);
+                    if (fal_higher(&p.worst, v))
+                        fal_worst_at(out, in->got, r + 1, "out.y", y1, head_row(y1, j, h).from, d1, d0);
                 }
     }
-    fal_give(out, p.worst, p.n, "%llu of %llu products of two tokens break the limit", (unsigned long long)p.bad, (unsigned long long)p.n);
+    fal_give(out, p.worst, p.n, "%llu of %llu products of two tokens break the limit", (unsigned long long)p.bad,
+             (unsigned long long)p.n);
     doubt_pairs(&c, &p, false);
-    if (p.n > 0 && !moved) fal_doubt(out, "both first positions gave the same bits, so nothing seems to have been rotated");
+    if (p.n > 0 && !moved)
+        fal_doubt(out, "both first positions gave the same bits, so nothing seems to have been rotated");
 }

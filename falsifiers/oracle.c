@@ -38,7 +38,8 @@ const json_t *fal_oracle_list(const fal_observation *oracle, int prompt, const c
     return json_is_array(list) ? list : NULL;
 }
 
-fal_pair_status fal_oracle_pair(const fal_evidence_in *in, const fal_config *c, const fal_tap *tap, fal_pair *pair, fal_verdict *out)
+fal_pair_status fal_oracle_pair(const fal_evidence_in *in, const fal_config *c, const fal_tap *tap, fal_pair *pair,
+                                fal_verdict *out)
 {
     char name[96], positions[32];
     const int64_t n_tokens = (int64_t)pair->n_rows;
@@ -60,7 +61,8 @@ fal_pair_status fal_oracle_pair(const fal_evidence_in *in, const fal_config *c, 
     for (size_t i = 0; i < pair->positions->n; i++) {
         const double p = fal_row_at(fal_row_whole(pair->positions), i);
         if (p >= 0 && p < (double)n_tokens) continue;
-        fal_stop(out, FAL_ERROR, "the oracle's %s[%zu] is %.0f, expected 0 <= position < %lld", positions, i, p, (long long)n_tokens);
+        fal_stop(out, FAL_ERROR, "the oracle's %s[%zu] is %.0f, expected 0 <= position < %lld", positions, i, p,
+                 (long long)n_tokens);
         return FAL_PAIR_STOPPED;
     }
     pair->n_rows = pair->positions->n;

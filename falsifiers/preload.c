@@ -1,4 +1,4 @@
-/* Preloading: every tensor of the model on the device exactly once and byte for byte, and no memory beyond what was announced. */
+/* Preloading: every tensor on the device exactly once, byte for byte, and no memory beyond what was announced. */
 #include "falsifiers/judgement.h"
 
 #include <math.h>
@@ -50,7 +50,8 @@ static const char *fault_of(const json_t *entry, const json_t *truth)
     if (strcmp(file, device) != 0) return "has other bytes on the device than in the file";
     if (!truth) return NULL;
     if (!json_equal(nbytes, json_object_get(truth, "nbytes"))) return "has another size than in the reference";
-    if (strcmp(file, text_of(truth, "file_sha256")) != 0) return "has another digest in the file than the reference read";
+    if (strcmp(file, text_of(truth, "file_sha256")) != 0)
+        return "has another digest in the file than the reference read";
     return NULL;
 }
 
@@ -72,19 +73,26 @@ static void note_tensor(preload_tally *p, const char *name, const json_t *entry,
     fal_detail(out, "%.100s %s\n", name, fault);
 }
 
-static void check_tensor(const fal_evidence_in *in, const json_t *list, const char *name, bool optional, preload_tally *p, fal_verdict *out)
+static void check_tensor(const fal_evidence_in *in, const json_t *list, const char *name, bool optional,
+                         preload_tally *p, fal_verdict *out)
 {
     const json_t *entry = NULL, *truth = NULL;
     const int n = count_of(list, name, &entry);
     if (in->want && in->want->about) count_of(preload_list(in->want), name, &truth);
     if (n == 0 && optional && !truth) return; /* a tied head has no tensor of its own */
-    note_tensor(p, name, entry, n == 0 ? "is missing" : n > 1 ? "is listed more than once" : fault_of(entry, truth), out);
+    note_tensor(p, name, entry,
+                n == 0  ? "is missing"
+                : n > 1 ? "is listed more than once"
+                        : fault_of(entry, truth),
+                out);
 }
 
 static bool same_digests(const json_t *list)
 {
     for (size_t i = 1; i < json_array_size(list); i++)
-        if (strcmp(text_of(json_array_get(list, i), "device_sha256"), text_of(json_array_get(list, 0), "device_sha256")) != 0) return false;
+        if (strcmp(text_of(json_array_get(list, i), "device_sha256"),
+                   text_of(json_array_get(list, 0), "device_sha256")) != 0)
+            return false;
     return json_array_size(list) >= 2;
 }
 
@@ -115,7 +123,8 @@ void fal_judge_preload(const fal_evidence_in *in, fal_verdict *out)
     for (size_t i = 0; i < listed; i++) {
         const char *const name = text_of(json_array_get(list, i), "name");
         int layer = -1, end = 0;
-        bool is_known = strcmp(name, "token_embd.weight") == 0 || strcmp(name, "output_norm.weight") == 0 || strcmp(name, "output.weight") == 0;
+        bool is_known = strcmp(name, "token_embd.weight") == 0 || strcmp(name, "output_norm.weight") == 0 ||
+                        strcmp(name, "output.weight") == 0;
         if (sscanf(name, "blk.%d.%n", &layer, &end) == 1 && end > 0 && layer >= 0 && layer < in->config->n_layer)
             for (int k = 0; k < N_LAYER_TENSORS && !is_known; k++) {
                 const size_t len = strlen(layer_tensors[k]);
@@ -130,11 +139,13 @@ void fal_judge_preload(const fal_evidence_in *in, fal_verdict *out)
     char first[120] = "";
     snprintf(first, sizeof first, "%.119s", out->detail);
     first[strcspn(first, "\n")] = '\0';
-    fal_give(out, (double)p.bad, p.n, "%llu tensors looked at%s%s", (unsigned long long)p.n, first[0] ? "; first: " : "", first);
-    if (same_digests(list)) fal_doubt(out, "all tensors have the same device digest, so nothing seems to have been read back");
+    fal_give(out, (double)p.bad, p.n, "%llu tensors looked at%s%s", (unsigned long long)p.n,
+             first[0] ? "; first: " : "", first);
+    if (same_digests(list))
+        fal_doubt(out, "all tensors have the same device digest, so nothing seems to have been read back");
 }
 
-/* ---- device_bytes ------------------------------------------------------------------------------------------------------------ */
+/* ---- device_bytes ---------------------------------------------------------------------------------------------- */
 
 static bool memory_number(const fal_evidence_in *in, const char *key, double *v, fal_verdict *out)
 {
@@ -164,6 +175,8 @@ void fal_judge_device_bytes(const fal_evidence_in *in, fal_verdict *out)
     out->want = tensors + kv;
     /* an account that cannot be true shows nothing about memory, however small its difference is */
     if (json_array_size(list) > 0 && (!(value >= 0) || !(weights >= tensors) || !(kv >= 0)))
-        fal_refute(out, "the account contradicts itself: peak %.0f bytes, weights %.0f, KV %.0f, but the tensors alone have %.0f",
-                   peak, weights, kv, tensors);
+        fal_refute(
+            out,
+            "the account contradicts itself: peak %.0f bytes, weights %.0f, KV %.0f, but the tensors alone have %.0f",
+            peak, weights, kv, tensors);
 }

@@ -1,4 +1,4 @@
-/* Refusals: a spoilt model or request must be refused as bad input, in the name of its contract, and leave nothing behind. */
+/* Refusals: what is spoilt must be refused as bad input, in the name of its contract, and leave nothing behind. */
 #include "falsifiers/judgement.h"
 
 #include <stdio.h>
@@ -38,7 +38,8 @@ void fal_judge_refused(const fal_evidence_in *in, fal_verdict *out)
     if (!refused) fal_give(out, value, 1, "it was accepted");
     else if (!is_input) fal_give(out, value, 1, "refused with code '%s' instead of 'input': %s", code, message);
     else if (!explained) fal_give(out, value, 1, "refused without a message");
-    else if (!named) fal_give(out, value, 1, "refused in the name of '%s' instead of '%.64s': %s", contract, expected, message);
+    else if (!named)
+        fal_give(out, value, 1, "refused in the name of '%s' instead of '%.64s': %s", contract, expected, message);
     else fal_give(out, value, 1, "%s", message);
 }
 
@@ -46,7 +47,8 @@ void fal_judge_no_leak(const fal_evidence_in *in, fal_verdict *out)
 {
     const json_t *const j = refusal_of(in, out);
     if (!j) return;
-    const json_t *const before = json_object_get(j, "live_bytes_before"), *const after = json_object_get(j, "live_bytes_after");
+    const json_t *const before = json_object_get(j, "live_bytes_before"), *const after =
+                                                                              json_object_get(j, "live_bytes_after");
     if (!json_is_integer(before) || !json_is_integer(after)) {
         fal_stop(out, FAL_CRASHED, "the observer did not deliver refusal.live_bytes_before and live_bytes_after");
         return;

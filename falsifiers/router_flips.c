@@ -1,4 +1,4 @@
-/* Expert sets that differ from the reference's, and which of these differences are near-ties that no one can be held to. */
+/* Expert sets that differ from the reference's, and which differences are near-ties that no one can be held to. */
 #include "falsifiers/judgement.h"
 
 #include <math.h>
@@ -74,7 +74,8 @@ static void report_flip(const fal_evidence_in *in, int request, const fal_tap *t
     set_text(got_text, sizeof got_text, got);
     set_text(want_text, sizeof want_text, want);
     fal_detail(out, "%s: layer %d request %d position %zu: %s for %s, gap %.3g, excused below %.3g\n",
-               excused ? "near-tie" : "flip", tap->layer, request, fal_pair_position(ids, i), got_text, want_text, gap, limit);
+               excused ? "near-tie" : "flip", tap->layer, request, fal_pair_position(ids, i), got_text, want_text, gap,
+               limit);
     if (!first) return;
     size_t e = 0;
     while (e + 1 < got.n && contains(want, fal_row_at(got, e))) e++;
@@ -115,7 +116,8 @@ bool fal_flips_add(const fal_evidence_in *in, const fal_tap_list *list, int requ
             if (valid && same_set(got, want)) continue;
             const double gap = valid ? exchange_gap(got, want, scale) : NAN, limit = limit_of(in, scale);
             const bool excused = fabs(gap) < limit;
-            if (report) report_flip(in, request, tap, &ids, i, gap, limit, excused, !excused && flips->n_unexcused == 0, out);
+            if (report)
+                report_flip(in, request, tap, &ids, i, gap, limit, excused, !excused && flips->n_unexcused == 0, out);
             if (excused) {
                 const int position = (int)fal_pair_position(&ids, i);
                 flips->n_excused++;

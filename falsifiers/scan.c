@@ -51,7 +51,8 @@ void fal_scan_finish(const fal_scan *s, const fal_evidence_in *in, fal_verdict *
 {
     (void)in;
     fal_give(out, s->worst, s->rows, "%llu of %llu rows break the limit%s", (unsigned long long)s->beyond,
-             (unsigned long long)s->rows, s->want_not_finite ? "; the side compared with is itself not finite there" : "");
+             (unsigned long long)s->rows,
+             s->want_not_finite ? "; the side compared with is itself not finite there" : "");
     if (s->rows == 0) return;
     if (!s->any_nonzero)
         fal_doubt(out, "all %llu rows are zero on both sides, so a kernel that writes nothing but zeros would pass",

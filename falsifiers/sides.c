@@ -16,7 +16,8 @@ const fal_obs_tensor *fal_need(fal_verdict *out, const fal_observation *o, fal_s
     if (side == FAL_SIDE_WANT)
         fal_stop(out, FAL_ERROR, "the reference's observation lacks %s", place);
     else
-        fal_stop(out, FAL_CRASHED, "the observer did not deliver %s%s", place, side == FAL_SIDE_AGAIN ? " a second time" : "");
+        fal_stop(out, FAL_CRASHED, "the observer did not deliver %s%s", place,
+                 side == FAL_SIDE_AGAIN ? " a second time" : "");
     return NULL;
 }
 
@@ -66,7 +67,7 @@ const json_t *fal_about_request(const fal_observation *o, int request)
     return json_array_get(json_object_get(o->about, "requests"), (size_t)request);
 }
 
-/* ---- taps ---------------------------------------------------------------------------------------------------------- */
+/* ---- taps ------------------------------------------------------------------------------------------------------ */
 
 /* The configuration: of the model file, or else what the reference (before the backend on trial) says it ran. */
 static bool config_of(const fal_evidence_in *in, fal_config *c, fal_verdict *out)
@@ -149,7 +150,7 @@ out:
     return ok;
 }
 
-/* ---- requests and tokens -------------------------------------------------------------------------------------------- */
+/* ---- requests and tokens --------------------------------------------------------------------------------------- */
 
 bool fal_requests_of(const fal_evidence_in *in, int *n, fal_verdict *out)
 {
@@ -165,7 +166,8 @@ bool fal_requests_of(const fal_evidence_in *in, int *n, fal_verdict *out)
 /* about.asked.requests[r] is a list of tokens, or an object that holds one. */
 static const json_t *asked_tokens(const fal_observation *o, int request)
 {
-    const json_t *const j = json_array_get(json_object_get(json_object_get(o->about, "asked"), "requests"), (size_t)request);
+    const json_t *const j =
+        json_array_get(json_object_get(json_object_get(o->about, "asked"), "requests"), (size_t)request);
     return json_is_array(j) ? j : json_object_get(j, "tokens");
 }
 
@@ -211,7 +213,7 @@ const fal_obs_tensor *fal_tap_of(fal_verdict *out, const fal_observation *o, fal
     return ok ? t : NULL;
 }
 
-/* ---- pairs ---------------------------------------------------------------------------------------------------------- */
+/* ---- pairs ----------------------------------------------------------------------------------------------------- */
 
 fal_pair_status fal_pair_of(const fal_evidence_in *in, const fal_config *c, int request, const fal_tap *tap,
                             fal_pair *pair, fal_verdict *out)

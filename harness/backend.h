@@ -64,7 +64,8 @@ typedef struct {
 
 typedef struct {
     const char *device;  /* index, name (or part of it) or UUID; NULL or "" for the first usable: GPUs before CPUs */
-    const char *variant; /* "" for the work-group kernels, "cpu" for the barrier-free ones; a backend refuses one it lacks */
+    const char *variant; /* one of the backend's variants: "" for the exact class, "cpu" (opencl) for barrier-free kernels, "fast"
+                            and "fast_kv16" (cuda) for the fused decode path; a backend refuses one it lacks */
     const char *cache_dir; /* where built programs may be kept; NULL for none */
 } fal_backend_options;
 
@@ -99,6 +100,16 @@ typedef struct {
     uint64_t live_bytes;    /* device bytes allocated now, over the whole context */
 } fal_memory;
 
+/* Device code that was built before the program runs: what the compiler said of a kernel on one architecture, and a kernel
+   that the host can ask for (any_type: each whose name continues with _<type>, at least one). */
+typedef struct { const char *module, *kernel, *arch; int registers, spill_bytes, stack_bytes, shared_bytes; } fal_kernel_code;
+typedef struct { const char *module, *kernel; bool any_type; } fal_kernel_asked;
+typedef struct {
+    const char *toolkit, *archs; /* "12.4"; "sm_80 sm_90 compute_80": compute_ is for devices to come, compiled on them */
+    const fal_kernel_code *kernels; int n_kernels;
+    const fal_kernel_asked *asked; int n_asked;
+} fal_device_code;
+
 /* ---- the table that each backend fills --------------------------------------------------------------------------- */
 
 typedef struct fal_backend {
@@ -125,9 +136,18 @@ typedef struct fal_backend {
     /* what   Runs n_tokens tokens at positions n_past... (n_past counts since reset). Logits of every position are computed
               only when taps want them; *next (may be NULL) is the argmax of the last position. taps may be NULL. */
     fal_status (*forward)(fal_session *s, const int32_t *tokens, int n_tokens, const fal_taps *taps, int32_t *next, fal_error *err);
+    /* what   Greedy decoding on the device: out[0] follows first_token, out[i] follows out[i - 1]; waits once, at the end. Takes
+              n positions (out[n - 1] is not fed back). NULL where a backend has none. */
+    fal_status (*generate)(fal_session *s, int32_t first_token, int n, int32_t *out, fal_error *err);
     /* what   Reads tensor i of model->tensors back from the device into out (its nbytes); *uploads: how often it was uploaded. */
     fal_status (*read_tensor)(fal_session *s, int i, void *out, int *uploads, fal_error *err);
     void (*session_memory)(const fal_session *s, fal_memory *out);
+    /* what   Median read bandwidth of the device over a buffer of about `bytes` (less where one cannot be that large).
+              NULL where it is not measured. */
+    fal_status (*read_bandwidth)(fal_context *ctx, size_t bytes, double *gb_per_s, fal_error *err);
+    /* what   The device code in the program; needs no device. NULL where a driver compiles it.
+       refuses a program that was built without it: FAL_ERR_BLOCKED */
+    fal_status (*device_code)(fal_device_code *out, fal_error *err);
 } fal_backend;
 
 extern const fal_backend fal_reference_backend;

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-extern const char fal_revision[];
+extern const char fal_revision[], fal_cu_toolkit[], fal_cu_archs[]; /* made by the build */
 
 static const fal_cmd commands[] = {
     { "run", fal_cmd_run, "run the plan: observe, judge, write evidence, report" },
@@ -15,6 +15,7 @@ static const fal_cmd commands[] = {
     { "devices", fal_cmd_devices, "what each backend could run on, or why it cannot" },
     { "inspect", fal_cmd_inspect, "what is in a model file" },
     { "observe", fal_cmd_observe, "make one observation, or serve as observer" },
+    { "bench", fal_cmd_bench, "measure decode: variants interleaved, bytes and bandwidth" },
     { "synth", fal_cmd_synth, "write a synthetic model of any shape" },
     { "help", fal_cmd_help, "this list, or the options of a command" },
     { "version", fal_cmd_version, "version and source revision" },
@@ -69,6 +70,10 @@ int fal_cmd_version(int argc, char **argv, const fal_cmd_env *env, fal_error *er
         return fal_exit_status(
             fal_fail(err, FAL_ERR_USAGE, NULL, "version takes no arguments, found '%.100s'", argv[1]));
     fprintf(env->out, "falsify %s (%s), built with %s\n", FAL_VERSION, fal_revision, FAL_FLAGS);
+    if (fal_cu_archs[0])
+        fprintf(env->out, "CUDA device code: nvcc %s, %s\n", fal_cu_toolkit, fal_cu_archs);
+    else
+        fprintf(env->out, "CUDA device code: none (%s)\n", fal_cu_toolkit);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* falsify observe: one observation by hand, written to a file; with --serve the observer that run starts as its child. */
+/* falsify observe: one observation by hand, to a file; with --serve the observer that run starts as its child. */
 #include "harness/cmd.h"
 #include "harness/fixture.h"
 #include "harness/observe.h"
@@ -44,6 +44,9 @@ static const char help[] =
     "  --with K=V,...        further parameters of the inputs\n"
     "  --then K=V,...        follow each seed with a second call that has these changes\n"
     "\n"
+    "without a device:\n"
+    "  --device-code         registers, spills and shared memory of the kernels in the program, as compiled\n"
+    "\n"
     "construction and refusal:\n"
     "  --preload             read every tensor back from the device\n"
     "  --spoil NAME          hand in something spoilt, to be refused: arch, truncated, no_tokens, shape_zero, ...\n"
@@ -51,28 +54,65 @@ static const char help[] =
     "exit status: 0 observed, 2 usage, 3 refused as bad input, 5 crashed, timed out or failed, 8 not written,\n"
     "             77 blocked, 130 interrupted\n";
 
-enum { BACKEND = 256, DEVICE, VARIANT, MODEL, OUT, TIMEOUT, HERE, TOKENS, TAPS, GREEDY, DECODE, INPUTS, PIN, OP, SHAPE, FILL,
-       SEED, WITH, THEN, PRELOAD, SPOIL, SERVE, HELP };
+enum {
+    BACKEND = 256,
+    DEVICE,
+    VARIANT,
+    MODEL,
+    OUT,
+    TIMEOUT,
+    HERE,
+    TOKENS,
+    TAPS,
+    GREEDY,
+    DECODE,
+    INPUTS,
+    PIN,
+    OP,
+    SHAPE,
+    FILL,
+    SEED,
+    WITH,
+    THEN,
+    PRELOAD,
+    DEVICE_CODE,
+    SPOIL,
+    SERVE,
+    HELP
+};
 static const struct option long_options[] = {
-    { "backend", required_argument, NULL, BACKEND }, { "device", required_argument, NULL, DEVICE },
-    { "variant", required_argument, NULL, VARIANT }, { "model", required_argument, NULL, MODEL },
-    { "out", required_argument, NULL, OUT },         { "timeout", required_argument, NULL, TIMEOUT },
-    { "here", no_argument, NULL, HERE },             { "tokens", required_argument, NULL, TOKENS },
-    { "taps", required_argument, NULL, TAPS },       { "greedy", required_argument, NULL, GREEDY },
-    { "decode", no_argument, NULL, DECODE },         { "inputs", required_argument, NULL, INPUTS },
-    { "pin-routing", required_argument, NULL, PIN }, { "op", required_argument, NULL, OP },
-    { "shape", required_argument, NULL, SHAPE },     { "fill", required_argument, NULL, FILL },
-    { "seed", required_argument, NULL, SEED },       { "with", required_argument, NULL, WITH },
-    { "then", required_argument, NULL, THEN },       { "preload", no_argument, NULL, PRELOAD },
-    { "spoil", required_argument, NULL, SPOIL },     { "serve", no_argument, NULL, SERVE },
-    { "help", no_argument, NULL, HELP },             { NULL, 0, NULL, 0 },
+    { "backend", required_argument, NULL, BACKEND },
+    { "device", required_argument, NULL, DEVICE },
+    { "variant", required_argument, NULL, VARIANT },
+    { "model", required_argument, NULL, MODEL },
+    { "out", required_argument, NULL, OUT },
+    { "timeout", required_argument, NULL, TIMEOUT },
+    { "here", no_argument, NULL, HERE },
+    { "tokens", required_argument, NULL, TOKENS },
+    { "taps", required_argument, NULL, TAPS },
+    { "greedy", required_argument, NULL, GREEDY },
+    { "decode", no_argument, NULL, DECODE },
+    { "inputs", required_argument, NULL, INPUTS },
+    { "pin-routing", required_argument, NULL, PIN },
+    { "op", required_argument, NULL, OP },
+    { "shape", required_argument, NULL, SHAPE },
+    { "fill", required_argument, NULL, FILL },
+    { "seed", required_argument, NULL, SEED },
+    { "with", required_argument, NULL, WITH },
+    { "then", required_argument, NULL, THEN },
+    { "preload", no_argument, NULL, PRELOAD },
+    { "device-code", no_argument, NULL, DEVICE_CODE },
+    { "spoil", required_argument, NULL, SPOIL },
+    { "serve", no_argument, NULL, SERVE },
+    { "help", no_argument, NULL, HELP },
+    { NULL, 0, NULL, 0 },
 };
 
 /* What the command line says; the spec points into it. */
 typedef struct {
     fal_spec spec;
     double timeout_s;
-    bool here, serve, help, preload;
+    bool here, serve, help, preload, device_code;
     int32_t *tokens[MAX_ITEMS];
     int n_tokens[MAX_ITEMS];
     const char *taps[MAX_ITEMS];
@@ -102,14 +142,16 @@ static fal_status parse_tokens(arguments *a, const char *text, fal_error *err)
         errno = 0;
         const long id = strtol(p, &end, 10);
         if (end == p || errno || id < INT32_MIN || id > INT32_MAX || (*end != ',' && *end != '\0'))
-            return fal_fail(err, FAL_ERR_USAGE, "give ids like 1420,364,258", "observe: --tokens: '%.40s' is not a token id", p);
+            return fal_fail(err, FAL_ERR_USAGE, "give ids like 1420,364,258",
+                            "observe: --tokens: '%.40s' is not a token id", p);
         ids[a->n_tokens[r]++] = (int32_t)id;
         if (*end == '\0') return FAL_OK;
         p = end + 1;
     }
 }
 
-static fal_status parse_params(arguments *a, const char *option, const char *text, fal_param *params, fal_params *out, fal_error *err)
+static fal_status parse_params(arguments *a, const char *option, const char *text, fal_param *params, fal_params *out,
+                               fal_error *err)
 {
     out->params = params;
     if (a->n_texts == (int)(sizeof a->texts / sizeof a->texts[0])) return too_many(option, err);
@@ -119,14 +161,17 @@ static fal_status parse_params(arguments *a, const char *option, const char *tex
     for (char *item; (item = strsep(&rest, ","));) {
         char *value = strchr(item, '=');
         if (!value || value == item || !value[1])
-            return fal_fail(err, FAL_ERR_USAGE, "write name=value,name=value", "observe: %s: '%.60s' is not name=value", option, item);
+            return fal_fail(err, FAL_ERR_USAGE, "write name=value,name=value", "observe: %s: '%.60s' is not name=value",
+                            option, item);
         *value++ = '\0';
         for (int i = 0; i < out->n_params; i++)
-            if (strcmp(params[i].name, item) == 0) return fal_fail(err, FAL_ERR_USAGE, NULL, "observe: %s: '%.60s' twice", option, item);
+            if (strcmp(params[i].name, item) == 0)
+                return fal_fail(err, FAL_ERR_USAGE, NULL, "observe: %s: '%.60s' twice", option, item);
         if (out->n_params == MAX_ITEMS) return too_many(option, err);
         char *end;
         const double number = strtod(value, &end);
-        params[out->n_params++] = *end || !isfinite(number) ? (fal_param){ item, 0, value } : (fal_param){ item, number, NULL };
+        params[out->n_params++] =
+            *end || !isfinite(number) ? (fal_param){ item, 0, value } : (fal_param){ item, number, NULL };
     }
     return FAL_OK;
 }
@@ -137,7 +182,8 @@ static fal_status parse_integer(const char *option, const char *text, uint64_t m
     errno = 0;
     const uint64_t n = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end || errno || n > most)
-        return fal_fail(err, FAL_ERR_USAGE, NULL, "observe: %s: found '%.60s', expected an integer from 0 to %llu", option, text, (unsigned long long)most);
+        return fal_fail(err, FAL_ERR_USAGE, NULL, "observe: %s: found '%.60s', expected an integer from 0 to %llu",
+                        option, text, (unsigned long long)most);
     *out = n;
     return FAL_OK;
 }
@@ -165,6 +211,7 @@ static fal_status take_option(arguments *a, int option, const char *value, fal_e
     case WITH: return parse_params(a, "--with", value, a->with, &s->with, err);
     case THEN: return parse_params(a, "--then", value, a->then, &s->then, err);
     case PRELOAD: a->preload = true; break;
+    case DEVICE_CODE: a->device_code = true; break;
     case SPOIL: s->spoil = value; break;
     case SERVE: a->serve = true; break;
     case HELP: a->help = true; break;
@@ -210,25 +257,40 @@ static fal_status parse(int argc, char **argv, arguments *a, fal_error *err)
     opterr = 0;
     for (int c; !st && (c = getopt_long(argc, argv, "+:h", long_options, NULL)) != -1;) {
         const char *found = argv[optind > 0 ? optind - 1 : 0];
-        if (c == ':') st = fal_fail(err, FAL_ERR_USAGE, "falsify observe --help", "observe: option '%.60s' needs a value", found);
-        else if (c == '?') st = unknown_option(found, err);
-        else st = take_option(a, c == 'h' ? HELP : c, optarg, err);
+        if (c == ':')
+            st = fal_fail(err, FAL_ERR_USAGE, "falsify observe --help", "observe: option '%.60s' needs a value", found);
+        else if (c == '?')
+            st = unknown_option(found, err);
+        else
+            st = take_option(a, c == 'h' ? HELP : c, optarg, err);
     }
     if (st || a->help || a->serve) return st;
     if (optind < argc)
-        return fal_fail(err, FAL_ERR_USAGE, "falsify observe --help", "observe: found argument '%.60s', expected options only", argv[optind]);
-    if (!s->backend) return fal_fail(err, FAL_ERR_USAGE, "give --backend reference, opencl or cuda", "observe: --backend is missing");
+        return fal_fail(err, FAL_ERR_USAGE, "falsify observe --help",
+                        "observe: found argument '%.60s', expected options only", argv[optind]);
+    if (!s->backend)
+        return fal_fail(err, FAL_ERR_USAGE, "give --backend reference, opencl or cuda",
+                        "observe: --backend is missing");
     if (!s->out) return fal_fail(err, FAL_ERR_USAGE, "give --out FILE.safetensors", "observe: --out is missing");
     if (!s->model) s->model = default_model;
-    if ((s->spoil ? 1 : 0) + (a->preload ? 1 : 0) + (s->op && !s->spoil ? 1 : 0) + (s->n_requests > 0 ? 1 : 0) != 1)
-        return fal_fail(err, FAL_ERR_USAGE, "give one of --tokens, --op, --preload, --spoil", "observe: what to observe must be said once");
-    if (s->inputs && s->pin) return fal_fail(err, FAL_ERR_USAGE, NULL, "observe: --inputs and --pin-routing exclude each other");
-    if (s->spoil) s->kind = FAL_OBSERVE_REFUSAL;
-    else if (a->preload) s->kind = FAL_OBSERVE_PRELOAD;
-    else if (s->op) s->kind = FAL_OBSERVE_OP;
-    else if (s->inputs) s->kind = FAL_OBSERVE_TEACHER;
-    else if (s->pin) s->kind = FAL_OBSERVE_PINNED;
-    if (s->kind == FAL_OBSERVE_OP) s->model = NULL;
+    if ((s->spoil ? 1 : 0) + (a->preload ? 1 : 0) + (a->device_code ? 1 : 0) + (s->op && !s->spoil ? 1 : 0) + (s->n_requests > 0 ? 1 : 0) != 1)
+        return fal_fail(err, FAL_ERR_USAGE, "give one of --tokens, --op, --preload, --device-code, --spoil",
+                        "observe: what to observe must be said once");
+    if (s->inputs && s->pin)
+        return fal_fail(err, FAL_ERR_USAGE, NULL, "observe: --inputs and --pin-routing exclude each other");
+    if (s->spoil)
+        s->kind = FAL_OBSERVE_REFUSAL;
+    else if (a->device_code)
+        s->kind = FAL_OBSERVE_DEVICE_CODE;
+    else if (a->preload)
+        s->kind = FAL_OBSERVE_PRELOAD;
+    else if (s->op)
+        s->kind = FAL_OBSERVE_OP;
+    else if (s->inputs)
+        s->kind = FAL_OBSERVE_TEACHER;
+    else if (s->pin)
+        s->kind = FAL_OBSERVE_PINNED;
+    if (s->kind == FAL_OBSERVE_OP || s->kind == FAL_OBSERVE_DEVICE_CODE) s->model = NULL;
     if (s->n_requests > 0 && s->n_taps == 0) a->taps[s->n_taps++] = "logits";
     if (s->n_seeds == 0 && (s->op || s->spoil)) a->seeds[s->n_seeds++] = 1;
     s->tokens = (const int32_t *const *)a->tokens;
@@ -242,7 +304,14 @@ static void print_file(const fal_observation *o, const fal_spec *spec, FILE *f)
 {
     const json_t *ran = json_object_get(o->about, "ran"), *refusal = json_object_get(o->about, "refusal");
     const char *device = json_string_value(json_object_get(json_object_get(ran, "device"), "name"));
+    const json_t *code = json_object_get(o->about, "device_code");
     size_t bytes = 0;
+    if (code) {
+        const char *archs = json_string_value(json_object_get(code, "archs"));
+        fprintf(f, "%s: %zu kernels of backend %s, over %s\n", spec->out, json_array_size(json_object_get(code, "kernels")),
+                spec->backend, archs ? archs : "?");
+        return;
+    }
     for (int i = 0; i < o->n_tensors; i++) bytes += o->tensors[i].nbytes;
     fprintf(f, "%s: %d tensors, %zu bytes, backend %s on ", spec->out, o->n_tensors, bytes, spec->backend);
     fal_text_print(f, device ? device : "?", strlen(device ? device : "?"));
@@ -303,7 +372,8 @@ int fal_cmd_observe(int argc, char **argv, const fal_cmd_env *env, fal_error *er
     a->timeout_s = 600;
     fal_status st = parse(argc, argv, a, err);
     if (!st && a->help) {
-        if (fputs(help, env->out) == EOF || fflush(env->out) != 0) st = fal_fail(err, FAL_ERR_OUTPUT, NULL, "standard output cannot be written");
+        if (fputs(help, env->out) == EOF || fflush(env->out) != 0)
+            st = fal_fail(err, FAL_ERR_OUTPUT, NULL, "standard output cannot be written");
     } else if (!st) {
         st = a->serve ? serve(err) : observe(a, env, err);
     }

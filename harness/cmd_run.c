@@ -39,6 +39,8 @@ static fal_status run_and_report(fal_prepared *p, int argc, char **argv, const f
                                  .keep = p->options.keep,
                                  .timeout_s = p->options.timeout_s,
                                  .fail_fast = p->options.fail_fast,
+                                 .repeat = p->options.repeat,
+                                 .nvtx = p->options.nvtx,
                                  .stop = env->stop,
                                  .progress = env->err_is_terminal ? env->err : NULL };
     fal_status st = fal_run_make(p->plan, &ro, &run, err);

@@ -45,7 +45,9 @@ typedef enum {
     FAL_OBSERVE_PINNED,   /* the same, with the reference's expert choice */
     FAL_OBSERVE_OP,       /* one op on host buffers filled from a seed */
     FAL_OBSERVE_PRELOAD,  /* construct, read every tensor back, account for memory */
-    FAL_OBSERVE_REFUSAL   /* construct from a spoilt model file, or call with a spoilt request; must be refused */
+    FAL_OBSERVE_REFUSAL,  /* construct from a spoilt model file, or call with a spoilt request; must be refused */
+    FAL_OBSERVE_THROUGHPUT, /* greedy decode of one stream, timed; memory, clocks and read bandwidth beside it */
+    FAL_OBSERVE_DEVICE_CODE /* the device code in the program as its compiler saw it; opens no device and no model */
 } fal_observe_kind;
 
 typedef enum { FAL_AGAINST_NONE, FAL_AGAINST_REFERENCE, FAL_AGAINST_ORACLE, FAL_AGAINST_SELF } fal_against;
@@ -58,6 +60,9 @@ typedef struct {
     const char *basis;          /* where the number comes from; never empty */
 } fal_limit;
 
+/* Tensor bytes from which on a model counts as one of full size: Qwen3-Coder-30B-A3B has 18.6e9 in Q4_K_M. */
+#define FAL_FULL_SIZE_BYTES UINT64_C(10000000000)
+
 /* One executable attempt: what to observe and how to judge it. */
 typedef struct {
     const char *name;           /* unique within the falsifier, [a-z0-9_]+ */
@@ -65,15 +70,18 @@ typedef struct {
     const char *judge;          /* a judgement of falsifiers/judgements.def */
     fal_against against;
     fal_limit limit;
+    bool has_limit_full_size; fal_limit limit_full_size; /* instead of limit, for a model of full size; the basis is shared */
     const char *const *backends; int n_backends;  /* empty: every backend but the reference */
     /* forward, teacher, pinned */
     const char *const *prompts; int n_prompts;    /* one case per prompt ... */
+    const char *const *prompts_full_size; int n_prompts_full_size; /* instead, for a model of full size; empty: prompts */
     bool sequence;              /* ... or one case whose observation holds all of them in turn */
     bool again;                 /* a second observation (fresh process) of the first prompt, for determinism */
     bool decode;                /* feed one token at a time instead of the whole prompt */
     int n_greedy;               /* greedy continuation length */
     const char *const *taps; int n_taps;          /* sites (globs) that the judgement needs; logits when empty */
     /* op */
+    bool heavy;                 /* planned only when heavy cases are asked for */
     const char *op;
     const fal_params *shapes; int n_shapes;       /* one case per shape x fill */
     const char *const *fills; int n_fills;

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const observes[] = { "forward", "teacher", "pinned", "op", "preload", "refusal", NULL };
+static const char *const observes[] = { "forward", "teacher", "pinned", "op", "preload", "refusal", "throughput",
+                                        "device_code", NULL };
 static const char *const againsts[] = { "none", "reference", "oracle", "self", NULL };
 static const char *const backends[] = { "reference", "opencl", "cuda", NULL };
 static const char *const fills[] = {
@@ -72,6 +73,18 @@ static void read_limit(fal_contract_file *f, const fal_yaml_node *node, fal_limi
     }
     out->has_warn = warn != NULL;
     out->warn = v.warn;
+}
+
+/* A limit for models of full size: another number, never another direction. */
+static void read_limit_full_size(fal_contract_file *f, const fal_yaml_node *node, fal_check *check)
+{
+    const int before = f->d.n_errors;
+    check->limit_full_size = (fal_limit){ .basis = check->limit.basis };
+    read_limit(f, node, &check->limit_full_size);
+    check->has_limit_full_size = f->d.n_errors == before && node->kind == FAL_YAML_MAP;
+    if (check->has_limit_full_size && check->limit_full_size.kind != check->limit.kind)
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(node), NULL,
+                     "limit_full_size has another kind than limit; both are max, both min or both equal");
 }
 
 /* ---- parts ---- */
@@ -181,16 +194,20 @@ static const char *suggest_prompt(fal_contract_file *f, const char *name)
 }
 
 /* Prompts are of this contract; one twice is a case twice, unless they form a sequence. */
-static void check_prompts(fal_contract_file *f, const fal_yaml_node *list, const fal_check *check)
+static void check_prompts(fal_contract_file *f, const fal_yaml_node *list, const fal_check *check, bool full_size)
 {
-    if (list->kind != FAL_YAML_LIST || !is_short(f, list, "prompts", MAX_PROMPTS)) return;
+    const char *key = full_size ? "prompts_full_size" : "prompts";
+    if (list->kind != FAL_YAML_LIST || !is_short(f, list, key, MAX_PROMPTS)) return;
     for (const fal_yaml_node *c = list->first; c; c = c->next) {
         if (c->kind != FAL_YAML_SCALAR || !fal_form_prompt.fits(c->text)) continue;
         const fal_prompt *prompt = find_prompt(&f->contract, c->text);
         if (!prompt)
             fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(c), suggest_prompt(f, c->text),
                          "there is no prompt '%s' in this contract", fal_shown(f, c->text));
-        else if (check->against == FAL_AGAINST_ORACLE && !prompt->from_oracle)
+        else if (full_size && prompt->from_oracle) /* the shipped oracle is of another vocabulary */
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(c), "use a prompt with tokens of its own",
+                         "prompt '%s' is of the shipped model's oracle, not for a model of full size", prompt->name);
+        else if (check->against == FAL_AGAINST_ORACLE && !prompt->from_oracle && !full_size)
             fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(c), "use a prompt with from_oracle",
                          "the oracle has no answer to prompt '%s', which has tokens of its own", prompt->name);
         if (check->sequence || fal_diagnosis_is_full(&f->d)) continue;
@@ -217,9 +234,11 @@ enum {
     JUDGE,
     AGAINST,
     LIMIT,
+    LIMIT_FULL_SIZE,
     BASIS,
     BACKENDS,
     PROMPTS,
+    PROMPTS_FULL_SIZE,
     SEQUENCE,
     AGAIN,
     DECODE,
@@ -232,6 +251,7 @@ enum {
     THEN,
     WITH,
     SPOIL,
+    HEAVY,
     N_KEYS
 };
 
@@ -251,9 +271,12 @@ static const fal_key keys[N_KEYS] = {
     [AGAINST] = { "against", FAL_KEY_TEXT, true, offsetof(check_values, against), FAL_NOT_STORED, againsts, NULL,
                   false },
     [LIMIT] = { "limit", FAL_KEY_MAP, true, NOWHERE, NULL, NULL, false },
+    [LIMIT_FULL_SIZE] = { "limit_full_size", FAL_KEY_MAP, false, NOWHERE, NULL, NULL, false },
     [BASIS] = { "basis", FAL_KEY_TEXT, true, offsetof(check_values, basis), FAL_NOT_STORED, NULL, NULL, false },
     [BACKENDS] = { "backends", FAL_KEY_TEXTS, false, CHECK(backends), CHECK(n_backends), backends, NULL, true },
     [PROMPTS] = { "prompts", FAL_KEY_TEXTS, false, CHECK(prompts), CHECK(n_prompts), NULL, &fal_form_prompt, false },
+    [PROMPTS_FULL_SIZE] = { "prompts_full_size", FAL_KEY_TEXTS, false, CHECK(prompts_full_size),
+                            CHECK(n_prompts_full_size), NULL, &fal_form_prompt, false },
     [SEQUENCE] = { "sequence", FAL_KEY_BOOL, false, CHECK(sequence), FAL_NOT_STORED, NULL, NULL, false },
     [AGAIN] = { "again", FAL_KEY_BOOL, false, CHECK(again), FAL_NOT_STORED, NULL, NULL, false },
     [DECODE] = { "decode", FAL_KEY_BOOL, false, CHECK(decode), FAL_NOT_STORED, NULL, NULL, false },
@@ -266,14 +289,16 @@ static const fal_key keys[N_KEYS] = {
     [THEN] = { "then", FAL_KEY_MAP, false, NOWHERE, NULL, NULL, false },
     [WITH] = { "with", FAL_KEY_MAP, false, NOWHERE, NULL, NULL, false },
     [SPOIL] = { "spoil", FAL_KEY_TEXTS, false, CHECK(spoil), CHECK(n_spoil), spoils, NULL, true },
+    [HEAVY] = { "heavy", FAL_KEY_BOOL, false, CHECK(heavy), FAL_NOT_STORED, NULL, NULL, false },
 };
 
 /* Which keys an observation must have ('!'), may have ('?') or cannot use ('-'); the keys before PROMPTS are of all. */
 static const struct {
     int key;
-    char forward, op, preload, refusal; /* forward stands for teacher and pinned too */
+    char forward, op, preload, refusal; /* forward stands for teacher and pinned too, preload for throughput and device_code */
 } uses[] = {
-    { PROMPTS, '!', '-', '-', '-' }, { SEQUENCE, '?', '-', '-', '-' }, { AGAIN, '?', '-', '-', '-' },
+    { PROMPTS, '!', '-', '-', '-' }, { PROMPTS_FULL_SIZE, '?', '-', '-', '-' },
+    { SEQUENCE, '?', '-', '-', '-' }, { AGAIN, '?', '-', '-', '-' }, { HEAVY, '-', '?', '-', '-' },
     { DECODE, '?', '-', '-', '-' },  { N_GREEDY, '?', '-', '-', '-' }, { TAPS, '?', '-', '-', '-' },
     { OP, '-', '!', '-', '-' },      { SHAPES, '-', '!', '-', '-' },   { FILLS, '-', '!', '-', '-' },
     { SEEDS, '-', '!', '-', '-' },   { THEN, '-', '?', '-', '-' },     { SPOIL, '-', '-', '-', '!' },
@@ -284,7 +309,8 @@ static void check_uses(fal_contract_file *f, const fal_yaml_node *node, const ch
 {
     for (size_t i = 0; i < FAL_N(uses); i++) {
         const char use = kind == FAL_OBSERVE_OP        ? uses[i].op
-                         : kind == FAL_OBSERVE_PRELOAD ? uses[i].preload
+                         : kind == FAL_OBSERVE_PRELOAD || kind == FAL_OBSERVE_THROUGHPUT || kind == FAL_OBSERVE_DEVICE_CODE
+                             ? uses[i].preload
                          : kind == FAL_OBSERVE_REFUSAL ? uses[i].refusal
                                                        : uses[i].forward;
         const fal_yaml_node *have = found[uses[i].key];
@@ -341,7 +367,9 @@ bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *
         check_uses(f, node, v.observe, check->observe, found);
     }
     if (found[LIMIT]) read_limit(f, found[LIMIT], &check->limit);
-    if (found[PROMPTS]) check_prompts(f, found[PROMPTS], check);
+    if (found[LIMIT_FULL_SIZE]) read_limit_full_size(f, found[LIMIT_FULL_SIZE], check);
+    if (found[PROMPTS]) check_prompts(f, found[PROMPTS], check, false);
+    if (found[PROMPTS_FULL_SIZE]) check_prompts(f, found[PROMPTS_FULL_SIZE], check, true);
     if (found[TAPS]) check_taps(f, found[TAPS]);
     refuse_self_reference(f, found[BACKENDS], check);
     if (found[SEEDS]) read_seeds(f, found[SEEDS], check);
@@ -350,7 +378,7 @@ bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *
         if (found[SHAPES]) fal_shapes_read(f, found[SHAPES], check->op, check);
         if (found[THEN]) fal_then_read(f, found[THEN], check->op, check);
     }
-    if (found[WITH]) fal_with_read(f, found[WITH], check);
+    if (v.observe) fal_with_read(f, node, found[WITH], v.observe, check);
     if (check->observe == FAL_OBSERVE_OP && check->against == FAL_AGAINST_ORACLE)
         fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[AGAINST]), NULL,
                      "the oracle holds forward passes, no single ops");

@@ -85,10 +85,12 @@ size_t fal_count_names(const char *const *names); /* of a NULL-terminated list *
 void fal_contract_read(fal_contract_file *f);
 /* what    Reads one entry of `check`; false when it is no map; contract_check.c */
 bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *out);
-/* what    Reads `shapes`, `then` and `with` of a check of one op; contract_shape.c */
+/* what    Reads `shapes`, `then` and `with` of a check; with may be NULL where the kind of observation needs no key of
+           it; contract_shape.c */
 void fal_shapes_read(fal_contract_file *f, const fal_yaml_node *node, const char *op, fal_check *out);
 void fal_then_read(fal_contract_file *f, const fal_yaml_node *node, const char *op, fal_check *out);
-void fal_with_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *out);
+void fal_with_read(fal_contract_file *f, const fal_yaml_node *check, const fal_yaml_node *with, const char *observe,
+                   fal_check *out);
 /* what    Resolves references within and between the files, which are sorted by stem; contract_refs.c */
 fal_status fal_contract_resolve(fal_contract_file *const *files, int n, fal_error *err);
 

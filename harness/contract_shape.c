@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { DIM_INT, DIM_POSITION, DIM_NUMBER, DIM_FLAG, DIM_TYPE } dim_kind;
+typedef enum { DIM_INT, DIM_POSITION, DIM_NUMBER, DIM_FLAG, DIM_TYPE, DIM_NAME } dim_kind;
 
 typedef struct {
-    const char *op, *name;
+    const char *op, *name; /* of an op, or of a kind of observation */
     dim_kind kind;
     bool required;
 } dim;
@@ -24,6 +24,7 @@ static const dim dims[] = {
 #define OPTIONAL                       false
 #define FAL_DIM(op, field, kind, need) { #op, #field, DIM_##kind, need },
 #define FAL_DIM_EXTRA(op, name, kind)  { #op, #name, DIM_##kind, false },
+#define FAL_WITH(observe, name, kind, need) { #observe, #name, DIM_##kind, need },
 #include "harness/names.def"
 #undef REQUIRED
 #undef OPTIONAL
@@ -75,12 +76,17 @@ static bool is_word(const char *s)
     return *s && strchr(first, *s) && strspn(s, more) == strlen(s) && strlen(s) <= 64;
 }
 
-/* A number, true or false (1 and 0, so that a flag is never text that nobody reads), or a word. */
-static bool read_param(fal_contract_file *f, const fal_yaml_node *node, fal_param *out)
+/* A number, true or false (1 and 0, so that a flag is never text that nobody reads), or a word; any text where d, the
+   key's own description, says that it is a name. */
+static bool read_param(fal_contract_file *f, const fal_yaml_node *node, const dim *d, fal_param *out)
 {
     const char *name = node->key->text;
     if (!fal_node_is(f, node, FAL_YAML_SCALAR, name)) return false;
     *out = (fal_param){ .name = name };
+    if (d && d->kind == DIM_NAME) {
+        out->text = fal_text_read(f, node, name, NULL, NULL);
+        return out->text != NULL;
+    }
     if (node->plain && (strcmp(node->text, "true") == 0 || strcmp(node->text, "false") == 0)) {
         out->number = node->text[0] == 't';
         return true;
@@ -95,6 +101,7 @@ static bool read_param(fal_contract_file *f, const fal_yaml_node *node, fal_para
 /* False after a diagnosis. */
 static bool check_dim(fal_contract_file *f, const fal_yaml_node *node, const dim *d, const fal_param *p)
 {
+    if (d->kind == DIM_NAME) return p->text != NULL;
     if ((d->kind == DIM_TYPE) != (p->text != NULL)) {
         fal_diagnose(&f->d, FAL_MISTAKE, "CON-003", FAL_AT(node), NULL, "'%s' of %s is %s", d->name, d->op,
                      p->text ? "a number, found text" : "the name of a tensor type, found a number");
@@ -114,7 +121,8 @@ static bool check_dim(fal_contract_file *f, const fal_yaml_node *node, const dim
     case DIM_POSITION: expected = whole && p->number >= 0 ? NULL : "a whole number from 0 on"; break;
     case DIM_FLAG: expected = whole && (p->number == 0 || p->number == 1) ? NULL : "0 or 1"; break;
     case DIM_NUMBER: expected = p->number >= 0 ? NULL : "a number from 0 on"; break;
-    case DIM_TYPE: break;
+    case DIM_TYPE:
+    case DIM_NAME: break;
     }
     if (!expected) return true;
     fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(node), NULL, "'%s' of %s is %s, expected %s", d->name, d->op,
@@ -188,7 +196,7 @@ static fal_params read_shape(fal_contract_file *f, const fal_yaml_node *node, co
         if (!d) {
             refuse_name(f, c->key, "a shape of this op", names, n_names);
             whole = false;
-        } else if (read_param(f, c, &params[out.n_params]) && check_dim(f, c, d, &params[out.n_params])) {
+        } else if (read_param(f, c, d, &params[out.n_params]) && check_dim(f, c, d, &params[out.n_params])) {
             out.n_params++;
         } else {
             whole = false;
@@ -295,12 +303,12 @@ static fal_params read_params(fal_contract_file *f, const fal_yaml_node *node, c
         if (!d && other) d = find_dim(other, name);
         if (!d && !(is_then ? is_fixture_param(name) : is_known_param(name))) {
             refuse_name(f, c->key, is_then ? "'then'" : "'with'", names, n_names);
-        } else if (read_param(f, c, &params[out.n_params]) && (!d || check_dim(f, c, d, &params[out.n_params]))) {
+        } else if (read_param(f, c, d, &params[out.n_params]) && (!d || check_dim(f, c, d, &params[out.n_params]))) {
             if (strcmp(name, "op") == 0 && !(params[out.n_params].text && is_op(params[out.n_params].text)))
                 fal_diagnose(&f->d, FAL_MISTAKE, "CON-005", FAL_AT(c), NULL, "'%s' is not an op of harness/ops.def",
                              fal_shown(f, c->text));
-            else if ((strcmp(name, "op") == 0 || strcmp(name, "contract") == 0 || (d && d->kind == DIM_TYPE)) !=
-                     (params[out.n_params].text != NULL))
+            else if ((strcmp(name, "op") == 0 || strcmp(name, "contract") == 0 ||
+                      (d && (d->kind == DIM_TYPE || d->kind == DIM_NAME))) != (params[out.n_params].text != NULL))
                 fal_diagnose(&f->d, FAL_MISTAKE, "CON-003", FAL_AT(c), NULL, "'%s' of '%s' is not a %s",
                              fal_shown(f, c->text), name, params[out.n_params].text ? "number" : "name");
             else
@@ -317,7 +325,22 @@ void fal_then_read(fal_contract_file *f, const fal_yaml_node *node, const char *
     out->then = read_params(f, node, "then", true, op, other && other->kind == FAL_YAML_SCALAR ? other->text : NULL);
 }
 
-void fal_with_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *out)
+/* Numbers that each are possible, and together are not. */
+static void check_session(fal_contract_file *f, const fal_yaml_node *node, const fal_params *with)
 {
-    out->with = read_params(f, node, "with", false, out->op, NULL);
+    double context = 0, n_tokens = 0, n_ctx = 0;
+    if (has(with, "context", &context) && has(with, "n_tokens", &n_tokens) && has(with, "n_ctx", &n_ctx) &&
+        context + n_tokens > n_ctx)
+        fal_diagnose(&f->d, FAL_MISTAKE, "CON-013", FAL_AT(node), NULL, "context + n_tokens is larger than n_ctx");
+}
+
+void fal_with_read(fal_contract_file *f, const fal_yaml_node *check, const fal_yaml_node *with, const char *observe,
+                   fal_check *out)
+{
+    if (with) out->with = read_params(f, with, "with", false, out->op ? out->op : observe, NULL);
+    if (with && out->observe != FAL_OBSERVE_OP) check_session(f, with, &out->with);
+    for (size_t i = 0; i < FAL_N(dims) && out->observe != FAL_OBSERVE_OP; i++)
+        if (dims[i].required && strcmp(dims[i].op, observe) == 0 && !fal_yaml_get(with, dims[i].name))
+            fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(check->first->key), NULL,
+                         "a check with observe: %s needs '%s' in 'with'", observe, dims[i].name);
 }

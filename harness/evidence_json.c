@@ -122,6 +122,7 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
     json_object_set_new(j, "seconds", fal_json_number(r->seconds));
     json_t *kernels = json_object_get(r->ran, "kernels");
     json_object_set(j, "kernels", kernels ? kernels : json_null());
+    if (r->throughput) json_object_set(j, "throughput", r->throughput);
     return j;
 }
 

@@ -28,105 +28,146 @@ static const char *const fills[] = {
 typedef struct {
     const char *name;
     fal_role role;
-    int dims[3];  /* keys; the unused ones are KEY_none */
+    int dims[3]; /* keys; the unused ones are KEY_none */
     bool in_out;
 } array_info;
 
 typedef struct {
     const char *op;
-    int keys[8];                 /* fields of fal_<op>_args, KEY_none ends */
+    int keys[8];                   /* fields of fal_<op>_args, KEY_none ends */
     array_info arrays[MAX_ARRAYS]; /* name NULL ends */
-    int parameters[6];           /* which further parameters have an effect, KEY_none ends */
+    int parameters[6];             /* which further parameters have an effect, KEY_none ends */
     fal_params example;
 } op_info;
 
+/* clang-format off: a table, one op a row */
 #define K(name) KEY_##name
-#define SHAPE(...) { .params = (const fal_param[]) { __VA_ARGS__ }, .n_params = (int)(sizeof((const fal_param[]) { __VA_ARGS__ }) / sizeof(fal_param)) }
-#define N(key, number) { #key, number, NULL }
-#define D1(a) { K(a), K(none), K(none) }
-#define D2(a, b) { K(a), K(b), K(none) }
-#define D3(a, b, c) { K(a), K(b), K(c) }
+#define SHAPE(...)                                                                                                     \
+    {                                                                                                                  \
+        .params = (const fal_param[]){ __VA_ARGS__ },                                                                  \
+        .n_params = (int)(sizeof((const fal_param[]){ __VA_ARGS__ }) / sizeof(fal_param))                              \
+    }
+#define N(key, number)                                                                                                 \
+    {                                                                                                                  \
+#key, number, NULL                                                                                             \
+    }
+#define D1(a)                                                                                                          \
+    {                                                                                                                  \
+        K(a), K(none), K(none)                                                                                         \
+    }
+#define D2(a, b)                                                                                                       \
+    {                                                                                                                  \
+        K(a), K(b), K(none)                                                                                            \
+    }
+#define D3(a, b, c)                                                                                                    \
+    {                                                                                                                  \
+        K(a), K(b), K(c)                                                                                               \
+    }
 
 static const op_info ops[] = {
-    { "embed", { K(n_tokens), K(n_embd), K(n_vocab), K(none) },
-      { { "w", ROLE_WEIGHT, D2(n_vocab, n_embd), false }, { "tokens", ROLE_TOKENS, D1(n_tokens), false },
+    { "embed",
+      { K(n_tokens), K(n_embd), K(n_vocab), K(none) },
+      { { "w", ROLE_WEIGHT, D2(n_vocab, n_embd), false },
+        { "tokens", ROLE_TOKENS, D1(n_tokens), false },
         { "y", ROLE_OUT, D2(n_tokens, n_embd), false } },
       { K(tokens_first), K(none) },
       SHAPE(N(n_tokens, 3), N(n_embd, 256), N(n_vocab, 32), { "type", 0, "Q4_K" }) },
-    { "rmsnorm", { K(n_tokens), K(n_embd), K(eps), K(none) },
-      { { "x", ROLE_ACTIVATION, D2(n_tokens, n_embd), false }, { "w", ROLE_NORM_WEIGHT, D1(n_embd), false },
+    { "rmsnorm",
+      { K(n_tokens), K(n_embd), K(eps), K(none) },
+      { { "x", ROLE_ACTIVATION, D2(n_tokens, n_embd), false },
+        { "w", ROLE_NORM_WEIGHT, D1(n_embd), false },
         { "y", ROLE_OUT, D2(n_tokens, n_embd), false } },
       { K(x_scale), K(x_shift), K(w_ones), K(none) },
       SHAPE(N(n_tokens, 3), N(n_embd, 256)) },
-    { "matmul", { K(n_tokens), K(n_in), K(n_out), K(none) },
-      { { "w", ROLE_WEIGHT, D2(n_out, n_in), false }, { "x", ROLE_ACTIVATION, D2(n_tokens, n_in), false },
+    { "matmul",
+      { K(n_tokens), K(n_in), K(n_out), K(none) },
+      { { "w", ROLE_WEIGHT, D2(n_out, n_in), false },
+        { "x", ROLE_ACTIVATION, D2(n_tokens, n_in), false },
         { "y", ROLE_OUT, D2(n_tokens, n_out), false } },
       { K(x_scale), K(x_shift), K(none) },
       SHAPE(N(n_tokens, 3), N(n_in, 256), N(n_out, 33), { "type", 0, "Q4_K" }) },
-    { "qk_norm", { K(n_tokens), K(n_head), K(head_dim), K(eps), K(none) },
-      { { "x", ROLE_ACTIVATION, D3(n_tokens, n_head, head_dim), false }, { "w", ROLE_NORM_WEIGHT, D1(head_dim), false },
+    { "qk_norm",
+      { K(n_tokens), K(n_head), K(head_dim), K(eps), K(none) },
+      { { "x", ROLE_ACTIVATION, D3(n_tokens, n_head, head_dim), false },
+        { "w", ROLE_NORM_WEIGHT, D1(head_dim), false },
         { "y", ROLE_OUT, D3(n_tokens, n_head, head_dim), false } },
       { K(x_scale), K(x_shift), K(w_ones), K(none) },
       SHAPE(N(n_tokens, 3), N(n_head, 4), N(head_dim, 64)) },
-    { "rope", { K(n_tokens), K(n_head), K(head_dim), K(first_pos), K(n_ctx), K(none) },
+    { "rope",
+      { K(n_tokens), K(n_head), K(head_dim), K(first_pos), K(n_ctx), K(none) },
       { { "x", ROLE_ACTIVATION, D3(n_tokens, n_head, head_dim), false },
-        { "cos", ROLE_COS, D2(n_ctx, half_head_dim), false }, { "sin", ROLE_SIN, D2(n_ctx, half_head_dim), false },
+        { "cos", ROLE_COS, D2(n_ctx, half_head_dim), false },
+        { "sin", ROLE_SIN, D2(n_ctx, half_head_dim), false },
         { "y", ROLE_OUT, D3(n_tokens, n_head, head_dim), false } },
       { K(x_scale), K(x_shift), K(freq_base), K(none) },
       SHAPE(N(n_tokens, 3), N(n_head, 4), N(head_dim, 64), N(first_pos, 5)) },
-    { "kv_store", { K(n_tokens), K(n_head_kv), K(head_dim), K(first_pos), K(n_ctx), K(none) },
+    { "kv_store",
+      { K(n_tokens), K(n_head_kv), K(head_dim), K(first_pos), K(n_ctx), K(none) },
       { { "k", ROLE_ACTIVATION, D3(n_tokens, n_head_kv, head_dim), false },
         { "v", ROLE_ACTIVATION, D3(n_tokens, n_head_kv, head_dim), false },
         { "k_cache", ROLE_ACTIVATION, D3(n_ctx, n_head_kv, head_dim), true },
         { "v_cache", ROLE_ACTIVATION, D3(n_ctx, n_head_kv, head_dim), true } },
       { K(x_scale), K(x_shift), K(none) },
       SHAPE(N(n_tokens, 3), N(n_head_kv, 2), N(head_dim, 64), N(first_pos, 2), N(n_ctx, 9)) },
-    { "attention", { K(n_tokens), K(n_head), K(n_head_kv), K(head_dim), K(first_pos), K(n_ctx), K(none) },
+    { "attention",
+      { K(n_tokens), K(n_head), K(n_head_kv), K(head_dim), K(first_pos), K(n_ctx), K(none) },
       { { "q", ROLE_ACTIVATION, D3(n_tokens, n_head, head_dim), false },
         { "k_cache", ROLE_ACTIVATION, D3(n_ctx, n_head_kv, head_dim), false },
         { "v_cache", ROLE_ACTIVATION, D3(n_ctx, n_head_kv, head_dim), false },
         { "y", ROLE_OUT, D3(n_tokens, n_head, head_dim), false } },
       { K(x_scale), K(x_shift), K(same_v), K(future_noise), K(none) },
       SHAPE(N(n_tokens, 3), N(n_head, 4), N(n_head_kv, 2), N(head_dim, 64), N(first_pos, 2), N(n_ctx, 9)) },
-    { "add", { K(n_tokens), K(n_embd), K(none) },
-      { { "a", ROLE_ACTIVATION, D2(n_tokens, n_embd), false }, { "b", ROLE_ACTIVATION, D2(n_tokens, n_embd), false },
+    { "add",
+      { K(n_tokens), K(n_embd), K(none) },
+      { { "a", ROLE_ACTIVATION, D2(n_tokens, n_embd), false },
+        { "b", ROLE_ACTIVATION, D2(n_tokens, n_embd), false },
         { "y", ROLE_OUT, D2(n_tokens, n_embd), false } },
       { K(x_scale), K(x_shift), K(none) },
       SHAPE(N(n_tokens, 3), N(n_embd, 256)) },
-    { "softmax", { K(n_rows), K(n_cols), K(none) },
+    { "softmax",
+      { K(n_rows), K(n_cols), K(none) },
       { { "x", ROLE_ACTIVATION, D2(n_rows, n_cols), false }, { "y", ROLE_OUT, D2(n_rows, n_cols), false } },
       { K(x_scale), K(x_shift), K(none) },
       SHAPE(N(n_rows, 3), N(n_cols, 16)) },
-    { "router", { K(n_tokens), K(n_expert), K(n_expert_used), K(none) },
+    { "router",
+      { K(n_tokens), K(n_expert), K(n_expert_used), K(none) },
       { { "probs", ROLE_PROBS, D2(n_tokens, n_expert), false },
         { "pinned_ids", ROLE_IDS, D2(n_tokens, n_expert_used), false }, /* left out unless pinned */
         { "ids", ROLE_OUT_IDS, D2(n_tokens, n_expert_used), false },
         { "weights", ROLE_OUT, D2(n_tokens, n_expert_used), false } },
       { K(x_scale), K(x_shift), K(pinned), K(none) },
       SHAPE(N(n_tokens, 3), N(n_expert, 16), N(n_expert_used, 4)) },
-    { "moe_matmul", { K(n_tokens), K(n_expert), K(n_expert_used), K(n_in), K(n_out), K(x_per_slot), K(none) },
+    { "moe_matmul",
+      { K(n_tokens), K(n_expert), K(n_expert_used), K(n_in), K(n_out), K(x_per_slot), K(none) },
       { { "w", ROLE_WEIGHT, D3(n_expert, n_out, n_in), false },
-        { "x", ROLE_ACTIVATION, D3(n_tokens, n_expert_used, n_in), false }, /* without the middle one unless x_per_slot */
+        { "x", ROLE_ACTIVATION, D3(n_tokens, n_expert_used, n_in),
+          false }, /* without the middle one unless x_per_slot */
         { "ids", ROLE_IDS, D2(n_tokens, n_expert_used), false },
         { "y", ROLE_OUT, D3(n_tokens, n_expert_used, n_out), false } },
       { K(x_scale), K(x_shift), K(none) },
       SHAPE(N(n_tokens, 3), N(n_expert, 8), N(n_expert_used, 2), N(n_in, 256), N(n_out, 33), { "type", 0, "Q4_K" }) },
-    { "swiglu", { K(n_rows), K(n_ff), K(none) },
-      { { "gate", ROLE_ACTIVATION, D2(n_rows, n_ff), false }, { "up", ROLE_ACTIVATION, D2(n_rows, n_ff), false },
+    { "swiglu",
+      { K(n_rows), K(n_ff), K(none) },
+      { { "gate", ROLE_ACTIVATION, D2(n_rows, n_ff), false },
+        { "up", ROLE_ACTIVATION, D2(n_rows, n_ff), false },
         { "y", ROLE_OUT, D2(n_rows, n_ff), false } },
       { K(x_scale), K(x_shift), K(up_value), K(gate_value), K(none) },
       SHAPE(N(n_rows, 3), N(n_ff, 256)) },
-    { "moe_sum", { K(n_tokens), K(n_expert_used), K(n_embd), K(none) },
+    { "moe_sum",
+      { K(n_tokens), K(n_expert_used), K(n_embd), K(none) },
       { { "x", ROLE_ACTIVATION, D3(n_tokens, n_expert_used, n_embd), false },
         { "weights", ROLE_SLOT_WEIGHTS, D2(n_tokens, n_expert_used), false },
         { "y", ROLE_OUT, D2(n_tokens, n_embd), false } },
       { K(x_scale), K(x_shift), K(weights_uniform), K(none) },
       SHAPE(N(n_tokens, 3), N(n_expert_used, 4), N(n_embd, 256)) },
-    { "argmax", { K(n_rows), K(n_cols), K(none) },
+    { "argmax",
+      { K(n_rows), K(n_cols), K(none) },
       { { "x", ROLE_ACTIVATION, D2(n_rows, n_cols), false }, { "ids", ROLE_OUT_IDS, D1(n_rows), false } },
       { K(x_scale), K(x_shift), K(none) },
       SHAPE(N(n_rows, 3), N(n_cols, 33)) },
 };
+
+/* clang-format on */
 
 /* A new line in ops.def without one here does not compile. */
 enum {
@@ -168,8 +209,10 @@ static fal_status unknown(const char *what, const char *name, const char *const 
 {
     fal_text hint = { 0 };
     const char *near = fal_nearest(name, known, n);
-    if (near) fal_text_addf(&hint, "did you mean '%s'?", near);
-    else fal_text_add(&hint, "there are:");
+    if (near)
+        fal_text_addf(&hint, "did you mean '%s'?", near);
+    else
+        fal_text_add(&hint, "there are:");
     for (size_t i = 0; !near && i < n; i++) fal_text_addf(&hint, " %s", known[i]);
     const fal_status st = fal_fail(err, FAL_ERR_INPUT, fal_text_str(&hint), "no %s is named '%.60s'", what, name);
     fal_text_free(&hint);
@@ -199,14 +242,16 @@ static fal_status check_number(const char *op, int key, double v, fal_error *err
         return isfinite(v) ? FAL_OK : fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s is not a finite number", op, name);
     const double low = keys[key].kind == DIM ? 1 : 0, high = keys[key].kind == FLAG ? 1 : INT32_MAX;
     if (v >= low && v <= high && v == floor(v)) return FAL_OK;
-    return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s is %.17g, expected an integer from %g to %g", op, name, v, low, high);
+    return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s is %.17g, expected an integer from %g to %g", op, name, v, low,
+                    high);
 }
 
 /* Where a list of parameters came from decides what may stand in it. */
 typedef enum { FROM_SHAPE, FROM_WITH, FROM_THEN } origin;
 
 /* base: the op of the shape; o: the op that is called. */
-static fal_status take_params(fal_fixture *f, const op_info *base, const op_info *o, const fal_params *p, origin from, fal_error *err)
+static fal_status take_params(fal_fixture *f, const op_info *base, const op_info *o, const fal_params *p, origin from,
+                              fal_error *err)
 {
     for (int i = 0; p && i < p->n_params; i++) {
         const fal_param *v = &p->params[i];
@@ -216,8 +261,8 @@ static fal_status take_params(fal_fixture *f, const op_info *base, const op_info
             if (!has_weights(o)) return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: type: this op has no weights", o->op);
             const int type = v->text ? fal_type_by_name(v->text) : -1;
             if (type < 0 || !fal_type_get((uint32_t)type)->computed)
-                return fal_fail(err, FAL_ERR_INPUT, "use F32, F16, BF16, Q8_0, Q4_K, Q5_K or Q6_K", "%s: type: nothing computes '%.40s'",
-                                o->op, v->text ? v->text : "a number");
+                return fal_fail(err, FAL_ERR_INPUT, "use F32, F16, BF16, Q8_0, Q4_K, Q5_K or Q6_K",
+                                "%s: type: nothing computes '%.40s'", o->op, v->text ? v->text : "a number");
             f->type = (uint32_t)type;
             f->has_type = true;
             continue;
@@ -227,7 +272,9 @@ static fal_status take_params(fal_fixture *f, const op_info *base, const op_info
             if (from == FROM_WITH) continue;
             return unknown_key(o->op, v->name, err);
         }
-        if (v->text) return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s is the text '%.40s', expected a number", o->op, v->name, v->text);
+        if (v->text)
+            return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s is the text '%.40s', expected a number", o->op, v->name,
+                            v->text);
         if (!listed(o->keys, key) && !listed(o->parameters, key)) {
             if (from != FROM_THEN && base != o && (listed(base->keys, key) || listed(base->parameters, key))) continue;
             return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s has no effect on this op", o->op, v->name);
@@ -256,7 +303,8 @@ static fal_status complete(fal_fixture *f, const op_info *o, fal_error *err)
     take_default(f, o, KEY_pinned, 0);
     if (f->has[KEY_n_tokens]) take_default(f, o, KEY_n_ctx, f->value[KEY_first_pos] + f->value[KEY_n_tokens]);
     for (const int *k = o->keys; *k != KEY_none; k++)
-        if (!f->has[*k]) return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s is missing in the shape", o->op, keys[*k].name);
+        if (!f->has[*k])
+            return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %s is missing in the shape", o->op, keys[*k].name);
     if (has_weights(o) && !f->has_type)
         return fal_fail(err, FAL_ERR_INPUT, "add for instance type: Q4_K", "%s: type is missing in the shape", o->op);
 
@@ -265,11 +313,14 @@ static fal_status complete(fal_fixture *f, const op_info *o, fal_error *err)
         return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: first_pos %g + n_tokens %g is more than n_ctx %g", o->op,
                         v[KEY_first_pos], v[KEY_n_tokens], v[KEY_n_ctx]);
     if (f->has[KEY_future_noise] && v[KEY_future_noise] > 0 && !(v[KEY_n_ctx] > v[KEY_first_pos] + v[KEY_n_tokens]))
-        return fal_fail(err, FAL_ERR_INPUT, "give a larger n_ctx", "%s: future_noise: no cache slot lies behind the last visible one", o->op);
+        return fal_fail(err, FAL_ERR_INPUT, "give a larger n_ctx",
+                        "%s: future_noise: no cache slot lies behind the last visible one", o->op);
     if (f->has[KEY_n_expert] && f->has[KEY_n_expert_used] && v[KEY_n_expert_used] > v[KEY_n_expert])
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: n_expert_used %g is more than n_expert %g", o->op, v[KEY_n_expert_used], v[KEY_n_expert]);
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: n_expert_used %g is more than n_expert %g", o->op,
+                        v[KEY_n_expert_used], v[KEY_n_expert]);
     if (f->has[KEY_n_head] && f->has[KEY_n_head_kv] && fmod(v[KEY_n_head], v[KEY_n_head_kv]) != 0)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: n_head %g is no multiple of n_head_kv %g", o->op, v[KEY_n_head], v[KEY_n_head_kv]);
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: n_head %g is no multiple of n_head_kv %g", o->op, v[KEY_n_head],
+                        v[KEY_n_head_kv]);
     if (listed(o->keys, KEY_head_dim) && strcmp(o->op, "rope") == 0 && fmod(v[KEY_head_dim], 2) != 0)
         return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: head_dim %g is odd", o->op, v[KEY_head_dim]);
     if (f->has[KEY_freq_base] && !(v[KEY_freq_base] > 0))
@@ -286,8 +337,9 @@ static fal_status shape_weight(const fal_fixture *f, fal_buffer *b, fal_error *e
     if (f->type == FAL_TYPE_F32) return FAL_OK;
     const size_t row = fal_type_row_bytes(f->type, (size_t)b->ne[b->n_dims - 1]);
     if (row == 0)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: rows of %lld elements are no whole number of %s blocks of %u", f->op,
-                        (long long)b->ne[b->n_dims - 1], fal_type_get(f->type)->name, fal_type_get(f->type)->block_elems);
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: rows of %lld elements are no whole number of %s blocks of %u",
+                        f->op, (long long)b->ne[b->n_dims - 1], fal_type_get(f->type)->name,
+                        fal_type_get(f->type)->block_elems);
     b->dtype = FAL_DTYPE_U8;
     b->ne[b->n_dims - 1] = (int64_t)row;
     return FAL_OK;
@@ -302,7 +354,8 @@ static fal_status plan_array(fal_fixture *f, const array_info *a, size_t *total,
     if (a->role == ROLE_TOKENS || a->role == ROLE_IDS || a->role == ROLE_OUT_IDS) b->dtype = FAL_DTYPE_I32;
     for (int d = 0; d < 3 && a->dims[d] != KEY_none; d++) {
         if (d == 1 && f->has[KEY_x_per_slot] && f->value[KEY_x_per_slot] == 0 && strcmp(a->name, "x") == 0) continue;
-        b->ne[b->n_dims++] = a->dims[d] == KEY_half_head_dim ? (int64_t)f->value[KEY_head_dim] / 2 : (int64_t)f->value[a->dims[d]];
+        b->ne[b->n_dims++] =
+            a->dims[d] == KEY_half_head_dim ? (int64_t)f->value[KEY_head_dim] / 2 : (int64_t)f->value[a->dims[d]];
     }
     if (a->role == ROLE_WEIGHT) {
         const fal_status st = shape_weight(f, b, err);
@@ -314,7 +367,8 @@ static fal_status plan_array(fal_fixture *f, const array_info *a, size_t *total,
     fits = fits && !__builtin_mul_overflow(b->n, b->dtype == FAL_DTYPE_U8 ? (size_t)1 : (size_t)4, &b->nbytes);
     fits = fits && !__builtin_add_overflow(*total, b->nbytes, total) && *total <= MAX_BYTES;
     if (!fits)
-        return fal_fail(err, FAL_ERR_INPUT, "use a smaller shape", "%s: up to %s the arrays take more than 16 GiB", f->op, a->name);
+        return fal_fail(err, FAL_ERR_INPUT, "use a smaller shape", "%s: up to %s the arrays take more than 16 GiB",
+                        f->op, a->name);
     f->roles[f->n_buffers++] = a->role;
     return FAL_OK;
 }
@@ -347,8 +401,10 @@ fal_status fal_fixture_make(const char *op, const fal_params *shape, const char 
         if (strcmp(o->arrays[k].name, "pinned_ids") == 0 && f->value[KEY_pinned] == 0) continue;
         st = plan_array(f, &o->arrays[k], &total, err);
     }
-    if (st) fal_fixture_free(f);
-    else *out = f;
+    if (st)
+        fal_fixture_free(f);
+    else
+        *out = f;
     return st;
 }
 
@@ -366,7 +422,9 @@ fal_status fal_fixture_fill(fal_fixture *f, fal_error *err)
         if (!f->blocks[i]) {
             const size_t size = (b->nbytes + 2 * GUARD + 63) / 64 * 64;
             f->blocks[i] = aligned_alloc(64, size);
-            if (!f->blocks[i]) return fal_fail(err, FAL_ERR_MEMORY, "use a smaller shape", "%s: %zu bytes for %s", f->op, size, b->name);
+            if (!f->blocks[i])
+                return fal_fail(err, FAL_ERR_MEMORY, "use a smaller shape", "%s: %zu bytes for %s", f->op, size,
+                                b->name);
             b->data = (char *)f->blocks[i] + GUARD;
         }
         memset(f->blocks[i], 0xa5, GUARD);

@@ -24,7 +24,7 @@ static double exp_of(double x)
     return ldexp(sum, (int)k);
 }
 
-/* ---- activations -------------------------------------------------------------------------------------------------- */
+/* ---- activations ------------------------------------------------------------------------------------------------- */
 
 /* Element j of a row of n: i counts through the whole array and picks the draw. */
 static float fill_one(fal_fill fill, const fal_rng *r, uint64_t i, uint64_t row, uint64_t j, uint64_t n)
@@ -111,7 +111,7 @@ static fal_status draw_probs(const fal_fixture *f, const fal_buffer *b, const fa
     return FAL_OK;
 }
 
-/* ---- weights ------------------------------------------------------------------------------------------------------ */
+/* ---- weights ----------------------------------------------------------------------------------------------------- */
 
 /* A scale near `size`, between 0.5 and 1.5 of it, as the two bytes of an f16. */
 static void put_scale(unsigned char *to, double size, const fal_rng *r, uint64_t draw, bool any_sign)
@@ -172,19 +172,23 @@ static void draw_weight(const fal_fixture *f, const fal_buffer *b, const fal_rng
     const fal_type_info *t = fal_type_get(f->type);
     const bool is_quantised = t->block_elems > 1;
     const size_t n = b->dtype == FAL_DTYPE_F32 ? b->n : b->nbytes / t->block_bytes * t->block_elems;
-    const double n_in = (double)b->ne[b->n_dims - 1] / (b->dtype == FAL_DTYPE_F32 ? 1 : t->block_bytes) * t->block_elems;
+    const double n_in =
+        (double)b->ne[b->n_dims - 1] / (b->dtype == FAL_DTYPE_F32 ? 1 : t->block_bytes) * t->block_elems;
     const double size = 1 / sqrt(n_in); /* so that y of x with variance 1 has variance 1 */
     unsigned char *to = b->data;
-    for (size_t i = 0; is_quantised && i < n / t->block_elems; i++) draw_block(f->type, to + i * t->block_bytes, size, r, i);
+    for (size_t i = 0; is_quantised && i < n / t->block_elems; i++)
+        draw_block(f->type, to + i * t->block_bytes, size, r, i);
     for (size_t i = 0; !is_quantised && i < n; i++) {
         const float v = (float)((double)fal_rng_gauss(r, i) * size);
         const uint16_t h = f->type == FAL_TYPE_BF16 ? to_bf16(v) : fal_float_to_half(v);
-        if (f->type == FAL_TYPE_F32) memcpy(to + 4 * i, &v, sizeof v);
-        else memcpy(to + 2 * i, &h, sizeof h);
+        if (f->type == FAL_TYPE_F32)
+            memcpy(to + 4 * i, &v, sizeof v);
+        else
+            memcpy(to + 2 * i, &h, sizeof h);
     }
 }
 
-/* ---- the rest ----------------------------------------------------------------------------------------------------- */
+/* ---- the rest ---------------------------------------------------------------------------------------------------- */
 
 /* Distinct ids for each token: the first n_used of a shuffled list of all experts. */
 static fal_status draw_ids(const fal_fixture *f, const fal_buffer *b, const fal_rng *r, fal_error *err)
@@ -210,7 +214,8 @@ static void draw_tokens(const fal_fixture *f, const fal_buffer *b, const fal_rng
     int32_t *ids = b->data;
     const uint64_t n_vocab = (uint64_t)f->value[KEY_n_vocab];
     for (size_t t = 0; t < b->n; t++)
-        ids[t] = f->has[KEY_tokens_first] ? (int32_t)f->value[KEY_tokens_first] + (int32_t)t : (int32_t)fal_rng_below(r, t, n_vocab);
+        ids[t] = f->has[KEY_tokens_first] ? (int32_t)f->value[KEY_tokens_first] + (int32_t)t
+                                          : (int32_t)fal_rng_below(r, t, n_vocab);
 }
 
 static void draw_slot_weights(const fal_fixture *f, const fal_buffer *b, const fal_rng *r)
@@ -220,14 +225,16 @@ static void draw_slot_weights(const fal_fixture *f, const fal_buffer *b, const f
         float *w = (float *)b->data + t * n;
         double sum = 0;
         for (size_t s = 0; s < n; s++) sum += (double)(w[s] = fal_rng_unit(r, t * n + s) + 0x1p-6f);
-        for (size_t s = 0; s < n; s++) w[s] = value_of(f, KEY_weights_uniform) > 0 ? 1 / (float)n : (float)((double)w[s] / sum);
+        for (size_t s = 0; s < n; s++)
+            w[s] = value_of(f, KEY_weights_uniform) > 0 ? 1 / (float)n : (float)((double)w[s] / sum);
     }
 }
 
 static fal_status draw_rope(const fal_fixture *f, const fal_buffer *b, bool is_cos, fal_error *err)
 {
     float *cosines = NULL, *sines = NULL;
-    const fal_status st = fal_rope_table((int)b->ne[0], (int)f->value[KEY_head_dim], (float)f->value[KEY_freq_base], &cosines, &sines, err);
+    const fal_status st = fal_rope_table((int)b->ne[0], (int)f->value[KEY_head_dim], (float)f->value[KEY_freq_base],
+                                         &cosines, &sines, err);
     if (st) return st;
     memcpy(b->data, is_cos ? cosines : sines, b->nbytes);
     free(cosines);

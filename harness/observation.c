@@ -99,9 +99,10 @@ static fal_status read_entry(const source *s, entry *e, const json_t *value, fal
     if (!e->name[0]) return BAD(s, e, "name", NULL, "empty");
     const char *field;
     json_t *v;
-    json_object_foreach ((json_t *)(uintptr_t)value, field, v)
-        if (strcmp(field, "dtype") != 0 && strcmp(field, "shape") != 0 && strcmp(field, "data_offsets") != 0)
-            return BAD(s, e, "entry", NULL, "unknown field '%.60s'", field);
+    json_object_foreach((json_t *)(uintptr_t)value, field,
+                        v) if (strcmp(field, "dtype") != 0 && strcmp(field, "shape") != 0 &&
+                               strcmp(field, "data_offsets") != 0) return BAD(s, e, "entry", NULL,
+                                                                              "unknown field '%.60s'", field);
 
     const char *dtype = json_string_value(json_object_get(value, "dtype"));
     if (!dtype) return BAD(s, e, "dtype", NULL, "missing, or not a text");
@@ -122,12 +123,14 @@ static fal_status read_entry(const source *s, entry *e, const json_t *value, fal
     const json_int_t begin = json_integer_value(json_array_get(offsets, 0));
     const json_int_t end = json_integer_value(json_array_get(offsets, 1));
     if (begin < 0 || end < begin)
-        return BAD(s, e, "data_offsets", NULL, "[%lld, %lld], expected 0 <= begin <= end", (long long)begin, (long long)end);
+        return BAD(s, e, "data_offsets", NULL, "[%lld, %lld], expected 0 <= begin <= end", (long long)begin,
+                   (long long)end);
     if ((uint64_t)end > s->data)
         return BAD(s, e, "data_offsets", "the file is cut off, or was not written completely",
                    "end %lld lies beyond the %llu data bytes of the file", (long long)end, (unsigned long long)s->data);
     if ((uint64_t)(end - begin) != e->t.nbytes)
-        return BAD(s, e, "data_offsets", NULL, "%lld bytes, but dtype and shape make %zu", (long long)(end - begin), e->t.nbytes);
+        return BAD(s, e, "data_offsets", NULL, "%lld bytes, but dtype and shape make %zu", (long long)(end - begin),
+                   e->t.nbytes);
     e->begin = (uint64_t)begin;
     e->end = (uint64_t)end;
     return FAL_OK;
@@ -159,8 +162,9 @@ static fal_status check_layout(const source *s, entry *entries, size_t n, fal_er
         at = entries[i].end;
     }
     if (at != s->data)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: byte %llu: data: %llu bytes after the last tensor, expected none",
-                        s->path, (unsigned long long)(8 + s->header + at), (unsigned long long)(s->data - at));
+        return fal_fail(err, FAL_ERR_INPUT, NULL,
+                        "%s: byte %llu: data: %llu bytes after the last tensor, expected none", s->path,
+                        (unsigned long long)(8 + s->header + at), (unsigned long long)(s->data - at));
     return FAL_OK;
 }
 
@@ -175,17 +179,16 @@ static fal_status read_about(const source *s, const json_t *metadata, json_t **a
                         place_of(s, "__metadata__"));
     const char *key;
     json_t *v;
-    json_object_foreach ((json_t *)(uintptr_t)metadata, key, v)
-        if (!json_is_string(v))
-            return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: byte %llu: __metadata__: '%.60s' is not a text", s->path,
-                            place_of(s, "__metadata__"), key);
+    json_object_foreach((json_t *)(uintptr_t)metadata, key, v) if (!json_is_string(v)) return fal_fail(
+        err, FAL_ERR_INPUT, NULL, "%s: byte %llu: __metadata__: '%.60s' is not a text", s->path,
+        place_of(s, "__metadata__"), key);
     const json_t *text = json_object_get(metadata, "about");
     if (!text) return read_about(s, NULL, about, err);
     json_error_t je;
     json_t *j = json_loadb(json_string_value(text), json_string_length(text), JSON_REJECT_DUPLICATES, &je);
     if (!j)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: byte %llu: __metadata__.about: not JSON: %s (at its byte %d)", s->path,
-                        place_of(s, "about"), je.text, je.position);
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: byte %llu: __metadata__.about: not JSON: %s (at its byte %d)",
+                        s->path, place_of(s, "about"), je.text, je.position);
     if (!json_is_object(j)) {
         json_decref(j);
         return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: byte %llu: __metadata__.about: not a JSON object", s->path,
@@ -224,8 +227,9 @@ static fal_status count_requests(const source *s, fal_observation *o, fal_error 
     if (json_is_array(requests)) {
         const size_t said = json_array_size(requests);
         if (said > MAX_REQUESTS || (size_t)n > said)
-            return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: byte %llu: __metadata__.about: requests: %zu of them, but %s%.120s",
-                            s->path, place_of(s, "about"), said, last ? "there is a tensor " : "at most 1000000 are read",
+            return fal_fail(err, FAL_ERR_INPUT, NULL,
+                            "%s: byte %llu: __metadata__.about: requests: %zu of them, but %s%.120s", s->path,
+                            place_of(s, "about"), said, last ? "there is a tensor " : "at most 1000000 are read",
                             last ? last : "");
         n = (int)said;
     } else if (requests) {
@@ -281,8 +285,9 @@ static fal_status read_header(source *s, fal_observation *o, fal_error *err)
     fal_status st = FAL_OK;
 
     if (s->size < 8)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: byte 0: header length: the file has %llu bytes, expected at least 8",
-                        s->path, (unsigned long long)s->size);
+        return fal_fail(err, FAL_ERR_INPUT, NULL,
+                        "%s: byte 0: header length: the file has %llu bytes, expected at least 8", s->path,
+                        (unsigned long long)s->size);
     for (int i = 7; i >= 0; i--) s->header = s->header << 8 | (unsigned char)s->map[i];
     if (s->header > MAX_HEADER || s->header > s->size - 8 || s->header < 2)
         return fal_fail(err, FAL_ERR_INPUT, "is this a safetensors file?",
@@ -296,7 +301,8 @@ static fal_status read_header(source *s, fal_observation *o, fal_error *err)
     json_error_t je;
     header = json_loadb(s->map + 8, (size_t)s->header, JSON_REJECT_DUPLICATES, &je);
     if (!header)
-        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: byte %d: header: not JSON: %s", s->path, 8 + je.position, je.text);
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: byte %d: header: not JSON: %s", s->path, 8 + je.position,
+                        je.text);
     if (!json_is_object(header)) {
         st = fal_fail(err, FAL_ERR_INPUT, NULL, "%s: byte 8: header: not a JSON object", s->path);
         goto out;
@@ -311,7 +317,8 @@ static fal_status read_header(source *s, fal_observation *o, fal_error *err)
     }
     const char *name;
     json_t *value;
-    json_object_foreach (header, name, value) {
+    json_object_foreach(header, name, value)
+    {
         if (strcmp(name, "__metadata__") == 0) continue;
         entries[n].name = name;
         st = read_entry(s, &entries[n], value, err);
@@ -333,7 +340,8 @@ fal_status fal_observation_open(const char *path, fal_observation **out, fal_err
     fal_observation *o = NULL;
     struct stat sb;
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return fal_fail(err, FAL_ERR_INPUT, "check the path", "%s: cannot be opened: %s", path, strerror(errno));
+    if (fd < 0)
+        return fal_fail(err, FAL_ERR_INPUT, "check the path", "%s: cannot be opened: %s", path, strerror(errno));
     if (fstat(fd, &sb) != 0 || !S_ISREG(sb.st_mode)) {
         st = fal_fail(err, FAL_ERR_INPUT, "check the path", "%s: not a regular file", path);
         goto out;
@@ -358,8 +366,10 @@ fal_status fal_observation_open(const char *path, fal_observation **out, fal_err
     st = read_header(&s, o, err);
 out:
     close(fd);
-    if (st) fal_observation_close(o);
-    else *out = o;
+    if (st)
+        fal_observation_close(o);
+    else
+        *out = o;
     return st;
 }
 

@@ -29,9 +29,16 @@ typedef struct {
      memory      {weight_bytes, kv_bytes, scratch_bytes, peak_bytes, live_bytes}
      preload     {tensors: [{name, nbytes, uploads, file_sha256, device_sha256}], seconds}       (kind preload)
      refusal     {refused: bool, code, message, contract, live_bytes_before, live_bytes_after}   (kind refusal)
+     throughput  {context, n_tokens, n_ctx, how, runs: [{seconds, tokens_per_s, prefill_seconds}], median_tokens_per_s,
+                  bytes_per_token, gb_per_s, read_gb_per_s, share_of_bandwidth, no_bandwidth, slowdowns: [names],
+                  nvml: {driver, before, after}, no_nvml, device_memory: {source, used_before_bytes, used_bytes,
+                  total_bytes, live_bytes}}; what could not be measured is null, and no_... says why  (kind throughput)
+     device_code {toolkit, archs, kernels: [{module, kernel, arch, registers, spill_bytes, stack_bytes, shared_bytes}],
+                  asked: [{module, kernel, any_type}]}; ran then has backend and variant alone       (kind device_code)
    Tensors: request J's are named "rJ.<name>"; in a file of one request the prefix may be left out. Names of a forward
    request: logits [n_tokens, n_vocab], and the sites of harness/ops.def ("blk.N.attn_norm", "embed", ...), greedy i32.
-   Names of an op request: in.<argument>, out.<argument>. */
+   Names of an op request: in.<argument>, out.<argument>. Of a throughput: tokens.steps i32 [n_tokens], what a decode
+   step by step gives, and tokens.runs i32 [runs, n_tokens]. */
 typedef struct {
     char *path;
     json_t *about;

@@ -1,4 +1,4 @@
-/* Writes observation files: data first, in any order and in pieces; the header goes into a reserved space at the end. */
+/* Writes observation files: data first, in any order and in pieces, then the header into the space kept for it. */
 #include "harness/observation.h"
 
 #include <errno.h>
@@ -11,10 +11,12 @@
 
 /* Space for about beside the tensor table; a larger about costs one move of the data. */
 #define ABOUT_SPACE 16384u
-#define PIECE ((size_t)1 << 20)
+#define PIECE       ((size_t)1 << 20)
 
 /* Bytes [from, to) of a tensor that were put. */
-typedef struct { size_t from, to; } range;
+typedef struct {
+    size_t from, to;
+} range;
 
 typedef struct {
     char *name;
@@ -22,8 +24,8 @@ typedef struct {
     int n_dims;
     int64_t ne[8];
     size_t elem, nbytes;
-    uint64_t begin;         /* in the data section */
-    range *put;             /* sorted, apart from each other */
+    uint64_t begin; /* in the data section */
+    range *put;     /* sorted, apart from each other */
     size_t n_put, cap_put;
 } slot;
 
@@ -32,7 +34,7 @@ struct fal_observation_writer {
     int fd;
     slot *slots;
     size_t n, cap;
-    size_t *table, table_size; /* open addressing: index + 1 into slots, 0 when free */
+    size_t *table, table_size;   /* open addressing: index + 1 into slots, 0 when free */
     uint64_t data_at, data_size; /* 0 until the first byte is put */
     bool begun;
 };
@@ -54,7 +56,8 @@ static fal_status out_of_memory(const fal_observation_writer *w, fal_error *err)
 
 static fal_status write_failed(const fal_observation_writer *w, const char *what, fal_error *err)
 {
-    return fal_fail(err, FAL_ERR_OUTPUT, "check free space and permissions", "%s: %s: %s", w->temp, what, strerror(errno));
+    return fal_fail(err, FAL_ERR_OUTPUT, "check free space and permissions", "%s: %s: %s", w->temp, what,
+                    strerror(errno));
 }
 
 fal_status fal_observation_writer_make(const char *path, fal_observation_writer **out, fal_error *err)
@@ -84,10 +87,13 @@ fal_status fal_observation_writer_make(const char *path, fal_observation_writer 
     }
     /* From here on the name stands for this observation: an older file must never be taken for its result. */
     if (unlink(path) != 0 && errno != ENOENT)
-        st = fal_fail(err, FAL_ERR_OUTPUT, "remove the file by hand", "%s: the old file cannot be removed: %s", path, strerror(errno));
+        st = fal_fail(err, FAL_ERR_OUTPUT, "remove the file by hand", "%s: the old file cannot be removed: %s", path,
+                      strerror(errno));
 out:
-    if (st) fal_observation_writer_free(w);
-    else *out = w;
+    if (st)
+        fal_observation_writer_free(w);
+    else
+        *out = w;
     return st;
 }
 
@@ -135,11 +141,15 @@ static bool grow(fal_observation_writer *w)
     return true;
 }
 
-fal_status fal_observation_declare(fal_observation_writer *w, const char *name, fal_dtype dtype, int n_dims, const int64_t *ne, fal_error *err)
+fal_status fal_observation_declare(fal_observation_writer *w, const char *name, fal_dtype dtype, int n_dims,
+                                   const int64_t *ne, fal_error *err)
 {
-    if (w->begun) return fal_fail(err, FAL_ERR_INTERNAL, NULL, "%s: tensor '%s' declared after the first put", w->path, name);
-    if ((unsigned)dtype >= sizeof dtypes / sizeof dtypes[0] || n_dims < 0 || n_dims > 8 || !name[0] || strcmp(name, "__metadata__") == 0)
-        return fal_fail(err, FAL_ERR_INTERNAL, NULL, "%s: tensor '%s': dtype %d, %d dimensions", w->path, name, (int)dtype, n_dims);
+    if (w->begun)
+        return fal_fail(err, FAL_ERR_INTERNAL, NULL, "%s: tensor '%s' declared after the first put", w->path, name);
+    if ((unsigned)dtype >= sizeof dtypes / sizeof dtypes[0] || n_dims < 0 || n_dims > 8 || !name[0] ||
+        strcmp(name, "__metadata__") == 0)
+        return fal_fail(err, FAL_ERR_INTERNAL, NULL, "%s: tensor '%s': dtype %d, %d dimensions", w->path, name,
+                        (int)dtype, n_dims);
     size_t bytes = dtypes[dtype].bytes;
     for (int d = 0; d < n_dims; d++)
         if (ne[d] < 0 || __builtin_mul_overflow(bytes, (uint64_t)ne[d], &bytes) || bytes > INT64_MAX)
@@ -221,7 +231,8 @@ static bool note(slot *s, size_t from, size_t to)
     return true;
 }
 
-fal_status fal_observation_put(fal_observation_writer *w, const char *name, size_t at, const void *data, size_t n, fal_error *err)
+fal_status fal_observation_put(fal_observation_writer *w, const char *name, size_t at, const void *data, size_t n,
+                               fal_error *err)
 {
     if (!w->begun) {
         const fal_status st = begin(w, err);
@@ -231,7 +242,8 @@ fal_status fal_observation_put(fal_observation_writer *w, const char *name, size
     if (!cell) return fal_fail(err, FAL_ERR_INTERNAL, NULL, "%s: tensor '%s' was not declared", w->path, name);
     slot *s = &w->slots[cell - 1];
     if (at > s->nbytes || n > s->nbytes - at)
-        return fal_fail(err, FAL_ERR_INTERNAL, NULL, "%s: tensor '%s': %zu bytes at %zu, but it has %zu", w->path, name, n, at, s->nbytes);
+        return fal_fail(err, FAL_ERR_INTERNAL, NULL, "%s: tensor '%s': %zu bytes at %zu, but it has %zu", w->path, name,
+                        n, at, s->nbytes);
     if (n == 0) return FAL_OK;
     if (!note(s, at, at + n)) return out_of_memory(w, err);
     return write_all(w, w->data_at + s->begin + at, data, n, err);
@@ -282,8 +294,8 @@ static json_t *make_header(const fal_observation_writer *w, json_t *about)
         json_t *shape = json_array();
         for (int d = 0; d < s->n_dims; d++) ok = json_array_append_new(shape, json_integer(s->ne[d])) == 0 && ok;
         /* json_pack takes shape over, also when it fails. */
-        json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtypes[s->dtype].name, "shape", shape, "data_offsets",
-                                  (json_int_t)s->begin, (json_int_t)(s->begin + s->nbytes));
+        json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtypes[s->dtype].name, "shape", shape,
+                                  "data_offsets", (json_int_t)s->begin, (json_int_t)(s->begin + s->nbytes));
         ok = json_object_set_new(header, s->name, entry) == 0 && ok;
     }
     free(text);

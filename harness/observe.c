@@ -95,6 +95,25 @@ fal_status fal_observe_open_device(fal_observe_state *s, const fal_spec *spec, f
     return FAL_OK;
 }
 
+/* Digest of the open model; of the very file that was last asked for, it is known. */
+static fal_status find_digest(fal_observe_state *s, fal_error *err)
+{
+    const struct stat *sb = &s->model_stat;
+    fal_known_file *k = &s->known;
+    if (k->sha256[0] && k->device == (uint64_t)sb->st_dev && k->inode == (uint64_t)sb->st_ino && k->size == (uint64_t)sb->st_size &&
+        k->mtime_s == (int64_t)sb->st_mtim.tv_sec && k->mtime_ns == (int64_t)sb->st_mtim.tv_nsec) {
+        memcpy(s->model->sha256, k->sha256, sizeof k->sha256);
+        return FAL_OK;
+    }
+    fal_observe_mark(s, "computing the digest of the model");
+    const fal_status st = fal_model_digest(s->model, err);
+    if (st) return st;
+    *k = (fal_known_file) { .device = (uint64_t)sb->st_dev, .inode = (uint64_t)sb->st_ino, .size = (uint64_t)sb->st_size,
+                            .mtime_s = (int64_t)sb->st_mtim.tv_sec, .mtime_ns = (int64_t)sb->st_mtim.tv_nsec };
+    memcpy(k->sha256, s->model->sha256, sizeof k->sha256);
+    return FAL_OK;
+}
+
 fal_status fal_observe_open_model(fal_observe_state *s, const char *path, fal_error *err)
 {
     struct stat sb;
@@ -114,7 +133,7 @@ fal_status fal_observe_open_model(fal_observe_state *s, const char *path, fal_er
     s->model_path = strdup(path);
     s->model_stat = sb;
     if (!s->model_path) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "%s: out of memory", path);
-    else st = fal_model_digest(s->model, err);
+    else st = find_digest(s, err);
     if (st) close_model(s);
     return st;
 }
@@ -282,8 +301,9 @@ fal_status fal_observe_in(fal_observe_state *s, const fal_spec *spec, fal_error 
 {
     if (!spec->out || !spec->out[0]) return fal_fail(err, FAL_ERR_USAGE, NULL, "no output file was named");
     fal_error own = { 0 };
-    fal_status st = fal_observe_open_device(s, spec, &own);
-    if (!st) {
+    const bool opens = spec->kind != FAL_OBSERVE_DEVICE_CODE;
+    fal_status st = opens ? fal_observe_open_device(s, spec, &own) : fal_observe_device_code(spec, &own);
+    if (!st && opens) {
         switch (spec->kind) {
         case FAL_OBSERVE_FORWARD:
         case FAL_OBSERVE_TEACHER:
@@ -291,6 +311,7 @@ fal_status fal_observe_in(fal_observe_state *s, const fal_spec *spec, fal_error 
         case FAL_OBSERVE_OP: st = fal_observe_op(s, spec, &own); break;
         case FAL_OBSERVE_PRELOAD: st = fal_observe_preload(s, spec, &own); break;
         case FAL_OBSERVE_REFUSAL: st = fal_observe_refusal(s, spec, &own); break;
+        case FAL_OBSERVE_THROUGHPUT: st = fal_observe_throughput(s, spec, &own); break;
         default: st = fal_fail(&own, FAL_ERR_USAGE, NULL, "unknown kind of observation %d", (int)spec->kind);
         }
     }

@@ -21,7 +21,9 @@ typedef struct {
     const char *op; fal_params shape, with, then; const char *fill; const uint64_t *seeds; int n_seeds;
     /* refusal */
     const char *spoil;
+    /* throughput: context, n_tokens, runs, n_ctx in `with`; preload: n_ctx */
     const char *out;                        /* observation file to write */
+    bool nvtx;                              /* forward passes are marked op by op for a profiler */
 } fal_spec;
 
 /* what    Observes in this process: opens what is needed, runs, writes spec->out.
@@ -55,11 +57,20 @@ typedef struct {
     double seconds;
 } fal_outcome;
 
+/* A file and its digest. Whoever meets the very same file again need not read all of it again. */
+typedef struct {
+    uint64_t device, inode, size;
+    int64_t mtime_s, mtime_ns;
+    char sha256[65]; /* empty: not known */
+} fal_known_file;
+
 /* A child process that observes spec after spec for one backend, variant and device; restarted after a crash or a
    timeout, at most 3 times, after which everything left is FAL_OUTCOME_NOT_RUN. */
 typedef struct fal_observer fal_observer;
 /* what    argv0: the program to execute (own binary); nothing is started before the first observe. */
 fal_status fal_observer_make(const char *argv0, fal_observer **out, fal_error *err);
+/* what    Tells the child the digest of the model, which is used only while the file's identity is this one. */
+void fal_observer_know(fal_observer *o, const fal_known_file *model);
 /* what    Observes spec in the child within limit_s seconds; *outcome always tells what happened. Interruptible: when
            *stop becomes non-zero the child is ended and the outcome is FAL_OUTCOME_NOT_RUN. */
 void fal_observer_run(fal_observer *o, const fal_spec *spec, double limit_s, const volatile int *stop, fal_outcome *outcome);

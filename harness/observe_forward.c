@@ -1,9 +1,12 @@
 /* Observes forward passes: taps go to the file row by row; teacher forcing and pinned routing come from another file. */
+#include "harness/nvtx.h"
 #include "harness/observe_state.h"
 
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { CTX_STEP = 256 };
 
 /* What the taps of one request need. The backend calls them in the middle of its forward pass. */
 typedef struct {
@@ -18,6 +21,8 @@ typedef struct {
     bool *wanted;           /* [n_places] */
     int *forced_rows;       /* [n_places] rows that the backend asked for */
     int *pinned_rows;       /* [n_layer] */
+    char last_site[96];     /* that the backend came to, empty before the first of the running call */
+    fal_nvtx *nvtx;         /* NULL unless a profiler is told about ops */
     fal_error fault;        /* what a callback without a status found */
 } watcher;
 
@@ -51,11 +56,30 @@ static bool in_call(watcher *w, const char *what, fal_site site, int layer, int 
     return false;
 }
 
+/* A backend asks about a site when it has computed it: what comes next is the range of the site after it. */
+static void mark_range(watcher *w, fal_site site, int layer)
+{
+    const bool last_of_layer = site + 1 < FAL_N_SITES && fal_site_get(site)->per_layer && !fal_site_get(site + 1)->per_layer;
+    fal_site next = site + 1 < FAL_N_SITES ? site + 1 : site;
+    int next_layer = layer;
+    char name[96];
+    if (last_of_layer && layer + 1 < w->c->n_layer) {
+        next = FAL_SITE_embed + 1;
+        next_layer = layer + 1;
+    }
+    if (!fal_site_get(next)->per_layer) next_layer = -1;
+    else if (next_layer < 0) next_layer = 0;
+    fal_observe_site_name(name, w->request, next, next_layer);
+    fal_nvtx_next(w->nvtx, site + 1 < FAL_N_SITES ? name : "after logits");
+}
+
 static bool wants(void *user, fal_site site, int layer)
 {
     watcher *w = user;
     const int place = place_of(w, site, layer);
     if (place < 0) return false;
+    fal_observe_site_name(w->last_site, w->request, site, layer);
+    if (w->nvtx) mark_range(w, site, layer);
     if (layer < 0) fal_observe_mark(w->state, "at r%d %s", w->request, fal_site_get(site)->name);
     else fal_observe_mark(w->state, "at r%d blk.%d.%s", w->request, layer, fal_site_get(site)->name);
     return w->wanted[place];
@@ -207,7 +231,15 @@ static fal_status call(watcher *w, const fal_taps *taps, const int32_t *tokens, 
 {
     w->n_call = n;
     *next = INT32_MIN; /* no token: shows a backend that does not answer */
-    fal_status st = w->state->backend->forward(w->state->session, tokens, n, taps, next, err);
+    if (w->nvtx) fal_nvtx_next(w->nvtx, taps ? "embed" : "forward without taps");
+    w->last_site[0] = '\0';
+    fal_error own = { 0 };
+    fal_status st = w->state->backend->forward(w->state->session, tokens, n, taps, next, &own);
+    if (w->nvtx) fal_nvtx_next(w->nvtx, NULL);
+    if (st && err && err->code == FAL_OK) *err = own;
+    /* a driver tells late: the fault lies at this site, or between it and the last one that was waited for */
+    if (st == FAL_ERR_DEVICE && w->last_site[0] && err)
+        snprintf(err->message, sizeof err->message, "at %s: %.900s", w->last_site, own.message);
     if (!st && w->fault.code) {
         if (err && err->code == FAL_OK) *err = w->fault;
         st = w->fault.code;
@@ -355,9 +387,11 @@ fal_status fal_observe_forward(fal_observe_state *s, const fal_spec *spec, fal_e
     if (!st && inputs) st = check_source(inputs, spec, w.c, false, err);
     if (!st && spec->kind == FAL_OBSERVE_PINNED) st = fal_observation_open(spec->pin, &pin, err);
     if (!st && pin) st = check_source(pin, spec, w.c, true, err);
+    if (!st && spec->nvtx) st = fal_nvtx_open(NULL, &w.nvtx, err);
     if (!st) st = fal_observation_writer_make(spec->out, &w.writer, err);
     if (!st) st = declare(&w, err);
-    if (!st) st = fal_observe_open_session(s, n_ctx, err);
+    /* rounded up, so that the next prompt mostly finds a session with room for it */
+    if (!st) st = fal_observe_open_session(s, n_ctx > INT_MAX - CTX_STEP ? n_ctx : (n_ctx + CTX_STEP - 1) / CTX_STEP * CTX_STEP, err);
     if (st) goto out;
     w.inputs = inputs;
     w.pin = pin;
@@ -380,6 +414,7 @@ out:
     json_decref(before);
     json_decref(requests);
     fal_observation_writer_free(w.writer);
+    fal_nvtx_close(w.nvtx);
     fal_observation_close(pin);
     fal_observation_close(inputs);
     free(w.pinned_rows);

@@ -40,8 +40,8 @@ static fal_status put(fal_observation_writer *w, int request, const fal_fixture 
     return st;
 }
 
-static fal_status run_request(fal_observe_state *s, const fal_spec *spec, fal_observation_writer *w, int request, fal_fixture *f,
-                              uint64_t seed, json_t *requests, fal_error *err)
+static fal_status run_request(fal_observe_state *s, const fal_spec *spec, fal_observation_writer *w, int request,
+                              fal_fixture *f, uint64_t seed, json_t *requests, fal_error *err)
 {
     fal_observe_mark(s, "at r%d %s", request, fal_fixture_op(f));
     fal_status st = fal_fixture_fill(f, err);
@@ -54,9 +54,10 @@ static fal_status run_request(fal_observe_state *s, const fal_spec *spec, fal_ob
     char text[24];
     snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
     json_t *seed_json = seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_string(text);
-    json_t *j = json_pack("{s:s, s:o, s:o, s:f}", "op", fal_fixture_op(f), "params", fal_fixture_params(f), "seed", seed_json,
-                          "seconds", seconds);
-    if (json_array_append_new(requests, j) != 0) return fal_fail(err, FAL_ERR_MEMORY, NULL, "op %s: out of memory", spec->op);
+    json_t *j = json_pack("{s:s, s:o, s:o, s:f}", "op", fal_fixture_op(f), "params", fal_fixture_params(f), "seed",
+                          seed_json, "seconds", seconds);
+    if (json_array_append_new(requests, j) != 0)
+        return fal_fail(err, FAL_ERR_MEMORY, NULL, "op %s: out of memory", spec->op);
     return FAL_OK;
 }
 
@@ -64,7 +65,8 @@ fal_status fal_observe_op(fal_observe_state *s, const fal_spec *spec, fal_error 
 {
     const int per_seed = spec->then.n_params > 0 ? 2 : 1;
     if (!spec->op) return fal_fail(err, FAL_ERR_USAGE, NULL, "no op was named");
-    if (spec->n_seeds < 1 || spec->n_seeds > 100000) return fal_fail(err, FAL_ERR_USAGE, NULL, "op %s: %d seeds", spec->op, spec->n_seeds);
+    if (spec->n_seeds < 1 || spec->n_seeds > 100000)
+        return fal_fail(err, FAL_ERR_USAGE, NULL, "op %s: %d seeds", spec->op, spec->n_seeds);
     const int n = spec->n_seeds * per_seed;
     fal_observation_writer *w = NULL;
     json_t *requests = json_array(), *before = fal_observe_launches(s);

@@ -5,27 +5,69 @@
 #include <stdlib.h>
 #include <string.h>
 
-static fal_status read_one(fal_observe_state *s, int i, void *buffer, json_t *tensors, fal_error *err)
+/* Tensors that are in host memory at once: enough to keep all cores busy with digests, not as many as the model has. */
+enum { BATCH = 64 };
+#define BATCH_BYTES (UINT64_C(2) << 30)
+
+typedef struct {
+    int n, uploads[BATCH];
+    const fal_tensor *tensors[BATCH];
+    unsigned char *read[BATCH]; /* into the buffer */
+    char of_file[BATCH][65], of_device[BATCH][65];
+} batch;
+
+/* Digests of both sides of all tensors of a batch, the file's in even places. */
+static fal_status digest_batch(batch *b, fal_error *err)
 {
-    const fal_tensor *t = s->model->tensors[i];
-    char of_file[65], of_device[65];
-    int uploads = -1;
-    fal_observe_mark(s, "reading back tensor %d of %d", i, s->model->n_tensors);
-    memset(buffer, 0xff, t->nbytes); /* what the device does not write cannot look like the tensor before it */
-    fal_status st = s->backend->read_tensor(s->session, i, buffer, &uploads, err);
-    if (!st) st = fal_sha256(t->data, t->nbytes, of_file, err);
-    if (!st) st = fal_sha256(buffer, t->nbytes, of_device, err);
-    if (st) return st;
-    json_t *j = json_pack("{s:s, s:I, s:i, s:s, s:s}", "name", t->name, "nbytes", (json_int_t)t->nbytes, "uploads", uploads,
-                          "file_sha256", of_file, "device_sha256", of_device);
-    return json_array_append_new(tensors, j) == 0 ? FAL_OK : fal_fail(err, FAL_ERR_MEMORY, NULL, "tensor %d: out of memory", i);
+    fal_error first = { 0 };
+#pragma omp parallel for schedule(dynamic)
+    for (int i = 0; i < 2 * b->n; i++) {
+        const fal_tensor *t = b->tensors[i / 2];
+        fal_error own = { 0 };
+        const fal_status st = i % 2 == 0 ? fal_sha256(t->data, t->nbytes, b->of_file[i / 2], &own)
+                                         : fal_sha256(b->read[i / 2], t->nbytes, b->of_device[i / 2], &own);
+#pragma omp critical(fal_preload_digest)
+        if (st && first.code == FAL_OK) first = own;
+    }
+    if (first.code && err && err->code == FAL_OK) *err = first;
+    return first.code;
+}
+
+/* Reads tensors from `first` on into the buffer, as many as fit, and adds their entries. *next: the one behind. */
+static fal_status read_batch(fal_observe_state *s, int first, unsigned char *buffer, size_t size, int *next, json_t *entries, fal_error *err)
+{
+    batch *b = calloc(1, sizeof *b);
+    fal_status st = b ? FAL_OK : fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory");
+    size_t used = 0;
+    int i = first;
+    for (; !st && i < s->model->n_tensors && b->n < BATCH; i++) {
+        const fal_tensor *t = s->model->tensors[i];
+        if (t->nbytes > size - used) break;
+        fal_observe_mark(s, "reading back tensor %d of %d", i, s->model->n_tensors);
+        memset(buffer + used, 0xff, t->nbytes); /* what the device does not write cannot look like the tensor before it */
+        b->tensors[b->n] = t;
+        b->read[b->n] = buffer + used;
+        b->uploads[b->n] = -1;
+        st = s->backend->read_tensor(s->session, i, buffer + used, &b->uploads[b->n], err);
+        used += t->nbytes;
+        b->n++;
+    }
+    if (!st) st = digest_batch(b, err);
+    for (int k = 0; !st && k < b->n; k++) {
+        json_t *j = json_pack("{s:s, s:I, s:i, s:s, s:s}", "name", b->tensors[k]->name, "nbytes", (json_int_t)b->tensors[k]->nbytes, "uploads",
+                              b->uploads[k], "file_sha256", b->of_file[k], "device_sha256", b->of_device[k]);
+        if (json_array_append_new(entries, j) != 0) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "tensor %d: out of memory", first + k);
+    }
+    free(b);
+    *next = i;
+    return st;
 }
 
 fal_status fal_observe_preload(fal_observe_state *s, const fal_spec *spec, fal_error *err)
 {
     fal_observation_writer *w = NULL;
     json_t *tensors = NULL, *before = NULL;
-    void *buffer = NULL;
+    unsigned char *buffer = NULL;
     const double n_ctx = fal_params_number(&spec->with, "n_ctx", 512);
     fal_status st = FAL_OK;
     if (!(n_ctx >= 1 && n_ctx <= INT32_MAX)) return fal_fail(err, FAL_ERR_USAGE, NULL, "n_ctx is %g, expected a positive integer", n_ctx);
@@ -45,13 +87,14 @@ fal_status fal_observe_preload(fal_observe_state *s, const fal_spec *spec, fal_e
     fal_memory memory = { 0 }, after = { 0 };
     s->backend->session_memory(s->session, &memory);
 
-    size_t most = 1;
+    /* room for the largest, and for a batch as far as the model has one */
+    size_t most = s->model->tensor_bytes < BATCH_BYTES ? (size_t)s->model->tensor_bytes : (size_t)BATCH_BYTES;
     for (int i = 0; i < s->model->n_tensors; i++)
         if (s->model->tensors[i]->nbytes > most) most = s->model->tensors[i]->nbytes;
     tensors = json_array();
-    buffer = malloc(most);
+    buffer = malloc(most + 1);
     if (!tensors || !buffer) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "%zu bytes to read tensors into", most);
-    for (int i = 0; i < s->model->n_tensors && !st; i++) st = read_one(s, i, buffer, tensors, err);
+    for (int i = 0; i < s->model->n_tensors && !st;) st = read_batch(s, i, buffer, most, &i, tensors, err);
     if (st) goto out;
 
     fal_observe_close_session(s);

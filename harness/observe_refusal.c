@@ -248,8 +248,9 @@ fal_status fal_observe_refusal(fal_observe_state *s, const fal_spec *spec, fal_e
     result r = { 0 };
     fal_memory before = { 0 }, after = { 0 };
 
-    fal_observe_close(s); /* live bytes are compared: nothing else may come and go */
+    /* Live bytes are compared, so nothing else may come and go: a session that stays is on both sides of the difference. */
     fal_status st = fal_observe_open_device(s, spec, err);
+    if (kind != FAL_SPOIL_REQUEST || s->n_ctx != ROOM) fal_observe_close_session(s);
     if (!st && kind == FAL_SPOIL_REQUEST) st = fal_observe_open_model(s, spec->model, err);
     if (!st && kind == FAL_SPOIL_REQUEST) st = fal_observe_open_session(s, ROOM, err);
     if (!st && kind == FAL_SPOIL_MODEL && !spec->model) st = fal_fail(err, FAL_ERR_USAGE, NULL, "spoil %s: no model was named", spec->spoil);

@@ -17,6 +17,17 @@ static void map_progress(fal_observe_state *s, const json_t *fd)
     s->progress_size = FAL_PROGRESS_BYTES;
 }
 
+/* Takes over what the parent knows about the model; nonsense is as good as nothing. */
+static void take_known(fal_observe_state *s, const json_t *known)
+{
+    json_int_t n[5] = { 0 };
+    const char *sha256 = NULL;
+    if (json_unpack((json_t *)(uintptr_t)known, "[I, I, I, I, I, s]", &n[0], &n[1], &n[2], &n[3], &n[4], &sha256) != 0) return;
+    if (strlen(sha256) != 64 || strspn(sha256, "0123456789abcdef") != 64) return;
+    s->known = (fal_known_file) { .device = (uint64_t)n[0], .inode = (uint64_t)n[1], .size = (uint64_t)n[2], .mtime_s = n[3], .mtime_ns = n[4] };
+    memcpy(s->known.sha256, sha256, 65);
+}
+
 static fal_status observe_line(fal_observe_state *s, const char *line, size_t n, fal_error *err)
 {
     json_error_t je;
@@ -24,6 +35,8 @@ static fal_status observe_line(fal_observe_state *s, const char *line, size_t n,
     if (!j) return fal_fail(err, FAL_ERR_INPUT, NULL, "spec: not JSON: %s (at byte %d)", je.text, je.position);
     map_progress(s, json_object_get(j, FAL_PROGRESS_FIELD));
     json_object_del(j, FAL_PROGRESS_FIELD);
+    if (json_object_get(j, FAL_KNOWN_FIELD)) take_known(s, json_object_get(j, FAL_KNOWN_FIELD));
+    json_object_del(j, FAL_KNOWN_FIELD);
     fal_observe_mark(s, "reading the spec");
     fal_spec_box *box = NULL;
     const fal_spec *spec = NULL;

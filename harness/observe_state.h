@@ -19,6 +19,7 @@ typedef struct {
     struct stat model_stat;      /* the file that was opened: a replaced one is opened anew */
     fal_session *session;
     int n_ctx;                   /* of the session */
+    fal_known_file known;        /* digest of the last model, kept when it is closed */
 } fal_observe_state;
 
 /* what    As fal_observe, with what earlier calls left open. */
@@ -56,5 +57,8 @@ fal_status fal_observe_forward(fal_observe_state *s, const fal_spec *spec, fal_e
 fal_status fal_observe_op(fal_observe_state *s, const fal_spec *spec, fal_error *err);
 fal_status fal_observe_preload(fal_observe_state *s, const fal_spec *spec, fal_error *err);
 fal_status fal_observe_refusal(fal_observe_state *s, const fal_spec *spec, fal_error *err);
+fal_status fal_observe_throughput(fal_observe_state *s, const fal_spec *spec, fal_error *err);
+/* The one that opens nothing. */
+fal_status fal_observe_device_code(const fal_spec *spec, fal_error *err);
 
 #endif

@@ -72,6 +72,20 @@ static fal_status check_op(const fal_observation *o, const fal_spec *spec, int r
     return st;
 }
 
+/* Tokens of every run, and a time for each. */
+static fal_status check_throughput(const fal_observation *o, const fal_spec *spec, fal_error *err)
+{
+    const json_t *t = json_object_get(o->about, "throughput");
+    const int64_t runs = (int64_t)fal_params_number(&spec->with, "runs", 0), n = (int64_t)fal_params_number(&spec->with, "n_tokens", 0);
+    const int64_t ne[] = { runs, n };
+    if ((int64_t)json_array_size(json_object_get(t, "runs")) != runs)
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: about.throughput.runs has %zu entries, but %lld runs were asked for", o->path,
+                        json_array_size(json_object_get(t, "runs")), (long long)runs);
+    fal_status st = check_tensor(o, 0, "tokens.runs", FAL_DTYPE_I32, 2, ne, err);
+    if (!st) st = check_tensor(o, 0, "tokens.steps", FAL_DTYPE_I32, 1, ne + 1, err);
+    return st;
+}
+
 static fal_status check_text(const fal_observation *o, const json_t *found, const char *field, const char *expected, fal_error *err)
 {
     const char *text = json_string_value(found);
@@ -94,6 +108,10 @@ fal_status fal_observation_answers(const fal_observation *o, const fal_spec *spe
     if (!st && spec->kind == FAL_OBSERVE_PRELOAD &&
         json_array_size(json_object_get(json_object_get(o->about, "preload"), "tensors")) == 0)
         st = fal_fail(err, FAL_ERR_INPUT, NULL, "%s: about.preload.tensors is missing or empty", o->path);
+    if (!st && spec->kind == FAL_OBSERVE_THROUGHPUT) st = check_throughput(o, spec, err);
+    if (!st && spec->kind == FAL_OBSERVE_DEVICE_CODE &&
+        json_array_size(json_object_get(json_object_get(o->about, "device_code"), "kernels")) == 0)
+        st = fal_fail(err, FAL_ERR_INPUT, NULL, "%s: about.device_code.kernels is missing or empty", o->path);
     if (!st && spec->kind == FAL_OBSERVE_REFUSAL &&
         !json_is_boolean(json_object_get(json_object_get(o->about, "refusal"), "refused")))
         st = fal_fail(err, FAL_ERR_INPUT, NULL, "%s: about.refusal.refused is missing", o->path);

@@ -31,6 +31,7 @@ struct fal_observer {
     int requests, answers, log; /* our ends; -1 when closed */
     int progress_fd;
     char *progress;
+    fal_known_file known;
     int n_deaths;
     char last_death[400];
     char tail[1024];           /* last bytes of stderr since the spec was sent */
@@ -365,6 +366,15 @@ static void check_file(const fal_spec *spec, fal_outcome *out)
     fal_fail(&out->error, FAL_ERR_DEVICE, e.hint, "the observer said ok, but: %s", e.message);
 }
 
+/* After a fault of the device nothing that a process holds there is to be trusted: the next spec gets a new one. Faults do
+   not count as deaths, since a kernel that does not build is one, too, and says nothing about the others. */
+static void end_after_fault(fal_observer *o, fal_outcome *out)
+{
+    out->kind = FAL_OUTCOME_CRASHED;
+    read_log(o);
+    end(o);
+}
+
 /* A complete line: an answer, or nonsense from a child that nobody should go on with. */
 static void take_answer(fal_observer *o, const fal_spec *spec, size_t n, fal_outcome *out)
 {
@@ -386,18 +396,31 @@ static void take_answer(fal_observer *o, const fal_spec *spec, size_t n, fal_out
             check_file(spec, out);
         }
         o->n_answer = 0;
+        if (st == FAL_ERR_DEVICE) end_after_fault(o, out);
     }
     json_decref(j);
 }
 
 /* ---- one spec ----------------------------------------------------------------------------------------------------- */
 
+void fal_observer_know(fal_observer *o, const fal_known_file *model)
+{
+    o->known = *model;
+}
+
+static json_t *known_to_json(const fal_known_file *k)
+{
+    if (!k->sha256[0]) return json_null();
+    return json_pack("[I, I, I, I, I, s]", (json_int_t)k->device, (json_int_t)k->inode, (json_int_t)k->size, (json_int_t)k->mtime_s,
+                     (json_int_t)k->mtime_ns, k->sha256);
+}
+
 /* The spec as a line; NULL when memory ran out or a number is not finite. */
-static char *line_of(const fal_spec *spec, size_t *n)
+static char *line_of(const fal_spec *spec, const fal_known_file *known, size_t *n)
 {
     json_t *j = fal_spec_to_json(spec);
     char *line = NULL;
-    if (j && json_object_set_new(j, FAL_PROGRESS_FIELD, json_integer(PROGRESS_FD)) == 0) line = json_dumps(j, JSON_COMPACT);
+    if (j && json_object_set_new(j, FAL_KNOWN_FIELD, known_to_json(known)) == 0 && json_object_set_new(j, FAL_PROGRESS_FIELD, json_integer(PROGRESS_FD)) == 0) line = json_dumps(j, JSON_COMPACT);
     json_decref(j);
     if (!line) return NULL;
     *n = strlen(line);
@@ -482,7 +505,7 @@ void fal_observer_run(fal_observer *o, const fal_spec *spec, double limit_s, con
                  "the observer was lost %d times and is not started again; the last time: %s", o->n_deaths, o->last_death);
         goto done;
     }
-    line = line_of(spec, &n);
+    line = line_of(spec, &o->known, &n);
     if (!line || !spec->out) {
         fal_fail(&out.error, FAL_ERR_INTERNAL, NULL, "the spec cannot be written as JSON (memory, or a number that is not finite)");
         goto done;

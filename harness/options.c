@@ -26,7 +26,12 @@ enum {
     O_ROOT,
     O_KEEP,
     O_TIMEOUT,
-    O_NO_PROBE
+    O_NO_PROBE,
+    O_ONLY,
+    O_NO_TAPS,
+    O_REPEAT,
+    O_NVTX,
+    O_HEAVY
 };
 enum { IN_PLAN = 1, IN_RUN = 2, IN_BOTH = 3 };
 
@@ -39,6 +44,7 @@ static const struct {
     const char *help;
 } table[] = {
     { "select", 'k', "GLOB", IN_BOTH, true, "falsifiers, falsifier/check or cases whose id matches (repeatable)" },
+    { "only", O_ONLY, "ID", IN_BOTH, true, "this falsifier, falsifier/check or case, by its whole id (repeatable)" },
     { "contract", O_CONTRACT, "GLOB", IN_BOTH, true, "contracts whose name matches (repeatable)" },
     { "stage", O_STAGE, "ID", IN_BOTH, true, "falsifiers of the obligations that this stage lists (repeatable)" },
     { "backend", O_BACKEND, "NAME", IN_BOTH, true, "only this backend: reference, opencl, cuda (repeatable)" },
@@ -51,10 +57,14 @@ static const struct {
     { "color", O_COLOR, "WHEN", IN_BOTH, true, "auto, always or never" },
     { "verbose", 'v', NULL, IN_BOTH, true, "name what is otherwise only counted" },
     { "no-probe", O_NO_PROBE, NULL, IN_PLAN, true, "do not look for devices" },
+    { "heavy", O_HEAVY, NULL, IN_BOTH, true, "also the cases that take long: op shapes of full size" },
     { "fail-fast", O_FAIL_FAST, NULL, IN_BOTH, false, "stop at the first failure" },
     { "timeout", O_TIMEOUT, "S", IN_BOTH, false, "seconds for one observation; default 600" },
     { "evidence", O_EVIDENCE, "DIR", IN_BOTH, false, "where evidence is written; default: evidence" },
     { "keep-observations", O_KEEP, "DIR", IN_BOTH, false, "keep the observation files there" },
+    { "no-taps", O_NO_TAPS, NULL, IN_BOTH, false, "for profilers: forward passes without taps; what needs them is not_run" },
+    { "repeat", O_REPEAT, "N", IN_BOTH, false, "for profilers: make each observation N times, judge the last" },
+    { "nvtx", O_NVTX, NULL, IN_BOTH, false, "for profilers: mark forward passes op by op with NVTX" },
     { "help", 'h', NULL, IN_BOTH, true, "this text" },
 };
 enum { N_TABLE = sizeof table / sizeof table[0] };
@@ -91,6 +101,17 @@ static fal_status parse_number(const char *name, const char *text, double *out, 
     if (errno || end == text || *end || !(v > 0) || !isfinite(v))
         return fal_fail(err, FAL_ERR_USAGE, NULL, "--%s '%s': expected a number above 0", name, text);
     *out = v;
+    return FAL_OK;
+}
+
+static fal_status parse_repeat(const char *text, int *out, fal_error *err)
+{
+    char *end = NULL;
+    errno = 0;
+    const long v = strtol(text, &end, 10);
+    if (errno || end == text || *end || v < 1 || v > 1000000)
+        return fal_fail(err, FAL_ERR_USAGE, NULL, "--repeat '%s': expected a whole number from 1 to 1000000", text);
+    *out = (int)v;
     return FAL_OK;
 }
 
@@ -157,7 +178,7 @@ static bool push(fal_names *list, const char *item, int cap)
 
 fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_options *out, fal_error *err)
 {
-    fal_options o = { .timeout_s = 600 };
+    fal_options o = { .timeout_s = 600, .repeat = 1 };
     struct option longs[N_TABLE + 1];
     size_t n_longs = 0;
     for (int i = 0; i < N_TABLE; i++)
@@ -173,6 +194,10 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
     for (int c; st == FAL_OK && memory && (c = getopt_long(argc, argv, "+:k:vh", longs, NULL)) != -1;) {
         switch (c) {
         case 'k': memory = push(&o.globs, optarg, argc); break;
+        case O_ONLY: memory = push(&o.only, optarg, argc); break;
+        case O_NO_TAPS: o.no_taps = true; break;
+        case O_NVTX: o.nvtx = true; break;
+        case O_REPEAT: st = parse_repeat(optarg, &o.repeat, err); break;
         case O_CONTRACT: memory = push(&o.contracts, optarg, argc); break;
         case O_BACKEND: memory = push(&o.backends, optarg, argc); break;
         case O_STAGE: memory = push(&o.stages, optarg, argc); break;
@@ -183,6 +208,7 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
         case O_KEEP: o.keep = optarg; break;
         case O_JSON: o.json = true; break;
         case O_FAIL_FAST: o.fail_fast = true; break;
+        case O_HEAVY: o.heavy = true; break;
         case O_NO_PROBE: o.no_probe = true; break;
         case O_REQUIRE: st = parse_require(optarg, &o, err); break;
         case O_TIMEOUT: st = parse_number("timeout", optarg, &o.timeout_s, err); break;
@@ -223,6 +249,7 @@ void fal_options_free(fal_options *o)
 {
     if (!o) return;
     free(o->globs.items);
+    free(o->only.items);
     free(o->contracts.items);
     free(o->backends.items);
     free(o->stages.items);

@@ -19,6 +19,7 @@ typedef enum { FAL_FOR_PLAN, FAL_FOR_RUN } fal_options_for;
 
 typedef struct {
     fal_names globs;     /* -k: of falsifier ids, "id/check" or case ids; empty: all */
+    fal_names only;      /* --only: whole ids; empty: all */
     fal_names contracts; /* globs of contract stems */
     fal_names backends, stages;
     fal_names require; /* backends whose cases must run; reference, opencl unless given */
@@ -31,7 +32,10 @@ typedef struct {
     uint64_t seed;
     bool has_seed;
     double timeout_s; /* per observation */
+    int repeat;       /* times that each observation is made; 0 counts as 1 */
+    bool no_taps, nvtx; /* for profilers */
     bool json, fail_fast, no_probe, verbose, help;
+    bool heavy; /* plan heavy cases too */
     fal_color color;
     char *require_text; /* owned copy that require points into */
 } fal_options;

@@ -13,6 +13,7 @@ const char *fal_observe_kind_name(fal_observe_kind kind)
     static const char *const names[] = {
         [FAL_OBSERVE_FORWARD] = "forward", [FAL_OBSERVE_TEACHER] = "teacher", [FAL_OBSERVE_PINNED] = "pinned",
         [FAL_OBSERVE_OP] = "op",           [FAL_OBSERVE_PRELOAD] = "preload", [FAL_OBSERVE_REFUSAL] = "refusal",
+        [FAL_OBSERVE_THROUGHPUT] = "throughput", [FAL_OBSERVE_DEVICE_CODE] = "device_code",
     };
     return (unsigned)kind < sizeof names / sizeof names[0] ? names[kind] : "unknown";
 }
@@ -181,6 +182,8 @@ fal_status fal_plan_make(const fal_plan_in *in, fal_plan **out, fal_error *err)
     if (!st) st = keep_selected(p, err);
     for (int i = 0; !st && i < p->n_cases; i++)
         if (!p->cases[i].blocked) st = add_observations(p, &p->cases[i], err);
+    if (!st && p->full_size) st = fal_plan_group_specs(p, err);
+    p->plan.full_size = p->full_size;
     if (!st && p->arena.failed) st = no_memory(err);
     if (st) {
         fal_plan_free(&p->plan);

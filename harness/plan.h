@@ -31,6 +31,8 @@ typedef struct {
     bool uses_oracle;
     int oracle_prompt;          /* j of the oracle's "pj", or -1 */
     const char *blocked, *hint; /* NULL: it will run */
+    bool excused;               /* blocked because the claim is about another model or card: never required */
+    bool untapped;              /* observed without taps (--no-taps): its judgement has nothing to look at */
     bool not_probed;            /* whether it will run is not known: nobody looked for devices */
 } fal_case;
 
@@ -62,6 +64,7 @@ typedef struct {
     int n_contracts;               /* those with a selected case, or an unbound or retired claim */
     const fal_observation *oracle; /* beside the model; NULL when absent */
     const char *model, *oracle_path;
+    bool full_size; /* the model has FAL_FULL_SIZE_BYTES or more: one process at a time may hold it on a device */
 } fal_plan;
 
 /* What a plan is made from; all borrowed, and must outlive the plan. */

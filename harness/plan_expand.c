@@ -22,6 +22,58 @@ typedef struct {
     fal_error *err;
 } expansion;
 
+static const char *gigabytes(fal_plan_parts *p, uint64_t bytes)
+{
+    return bytes < 1000000000 ? fal_plan_text(p, "%.1f MB", 1e-6 * (double)bytes)
+                              : fal_plan_text(p, "%.1f GB", 1e-9 * (double)bytes);
+}
+
+/* A claim that names a card or a size of model says nothing about others: such a case cannot be required of them; nor
+   can one that nobody asked to wait for. */
+static void excuse(fal_plan_parts *p, const fal_target *t, fal_case *k)
+{
+    const fal_params *with = &k->check->with;
+    const char *card = fal_params_text(with, "device_name", NULL);
+    if (fal_params_number(with, "full_size", 0) > 0 && p->tensor_bytes > 0 && !p->full_size) {
+        k->blocked = fal_plan_text(p, "needs a full-size model (>= %s of tensors); this one has %s",
+                                   gigabytes(p, FAL_FULL_SIZE_BYTES), gigabytes(p, p->tensor_bytes));
+        k->hint = "name one with --model; 'falsify synth' writes one";
+    } else if (card && t->device && !strstr(t->device->name, card)) {
+        k->blocked = fal_plan_text(p, "the claim names %s; this is %s", card, t->device->name);
+        k->hint = "run it where that card is";
+    } else if (k->check->heavy && !p->in->options->heavy) {
+        k->blocked = "takes long, and was not asked for";
+        k->hint = "ask for it with --heavy";
+    } else {
+        return;
+    }
+    k->excused = true;
+    k->required = false;
+}
+
+/* A backend that lacks the variant a check names cannot run it on any device. */
+static void need_variant(fal_plan_parts *p, const fal_target *t, fal_case *k)
+{
+    const char *const *v = t->probe->backend->variants;
+    while (v && *v && strcmp(*v, k->variant) != 0) v++;
+    if (v && *v) return;
+    k->blocked = fal_plan_text(p, "%s has no variant '%s'", k->backend, k->variant);
+    k->hint = "";
+}
+
+/* Device code is looked at without a device, but it must have been built. */
+static void need_code(fal_plan_parts *p, const fal_target *t, fal_case *k)
+{
+    fal_device_code code = { 0 };
+    fal_error why = { 0 };
+    if (!t->probe->backend->device_code)
+        fal_fail(&why, FAL_ERR_BLOCKED, "leave it out of backends", "%s has no device code of its own: a driver compiles it", k->backend);
+    else if (t->probe->backend->device_code(&code, &why) == FAL_OK)
+        return;
+    k->blocked = fal_plan_text(p, "%s", why.message);
+    k->hint = fal_plan_text(p, "%s", why.hint);
+}
+
 /* Adds a case; check is narrowed to it. tokens: those of its requests. */
 static fal_status add_case(const expansion *e, const fal_target *t, const char *variant, const fal_check *narrowed,
                            const fal_tokens *tokens, int n_tokens, const char *what)
@@ -44,7 +96,12 @@ static fal_status add_case(const expansion *e, const fal_target *t, const char *
                      .again = -1,
                      .oracle_prompt = -1,
                      .not_probed = t->probe->state == FAL_PROBE_NOT_ASKED };
-    k->uses_model = check->observe != FAL_OBSERVE_OP && !(check->observe == FAL_OBSERVE_REFUSAL && check->op);
+    const bool needs_device = check->observe != FAL_OBSERVE_DEVICE_CODE;
+    if (!needs_device) {
+        k->device = NULL;
+        k->not_probed = false;
+    }
+    k->uses_model = needs_device && check->observe != FAL_OBSERVE_OP && !(check->observe == FAL_OBSERVE_REFUSAL && check->op);
     k->uses_oracle = check->against == FAL_AGAINST_ORACLE;
     k->what = fal_plan_text(p, "%s", what);
     k->id = fal_plan_text(p, "%s/%s/%s%s%s/%s", e->falsifier->id, check->name, k->backend, *variant ? "__" : "",
@@ -52,13 +109,19 @@ static fal_status add_case(const expansion *e, const fal_target *t, const char *
     if (!k->what || !k->id) return no_memory(e->err);
 
     for (int i = 0; i < n_tokens; i++) k->n_tokens += tokens[i].n_tokens;
-    if (t->blocked) {
+    excuse(p, t, k);
+    if (k->blocked) {
+        ; /* whatever else is missing would not make it a case of this model and card */
+    } else if (!needs_device) {
+        need_code(p, t, k);
+    } else if (t->blocked) {
         k->blocked = t->blocked;
         k->hint = t->hint;
     } else if (k->uses_model && p->model_missing) {
         k->blocked = p->model_missing;
         k->hint = "name one with --model";
     }
+    if (!k->blocked) need_variant(p, t, k);
     for (int i = 0; i < n_tokens && !k->blocked; i++)
         if (!tokens[i].tokens) {
             k->blocked = tokens[i].missing;
@@ -68,7 +131,7 @@ static fal_status add_case(const expansion *e, const fal_target *t, const char *
     if (k->uses_oracle && !k->blocked && k->oracle_prompt < 0) {
         k->blocked = p->oracle ? fal_plan_text(p, "%s has no prompt with the tokens of %s", p->plan.oracle_path, what)
                                : fal_plan_text(p, "the model has no oracle: %s is not there", p->plan.oracle_path);
-        k->hint = "these cases need the shipped test model, or an oracle file beside yours";
+        k->hint = "make one with falsifiers/oracle/make_oracle.py";
         if (!k->blocked) return no_memory(e->err);
     }
     p->n_cases++;
@@ -79,6 +142,9 @@ static fal_status forward_cases(const expansion *e, const fal_target *t, const c
 {
     const fal_check *c = e->check;
     fal_check narrowed = *c;
+    /* without an oracle no prompt of this check has an answer: one case says so, not one for each prompt */
+    if (e->p->full_size && c->against == FAL_AGAINST_ORACLE && !e->p->oracle)
+        return add_case(e, t, variant, &narrowed, NULL, 0, "oracle");
     if (c->sequence) {
         fal_text what = { 0 };
         for (int i = 0; i < c->n_prompts; i++) fal_text_addf(&what, "%s%s", i ? "+" : "", c->prompts[i]);
@@ -181,6 +247,14 @@ static fal_status other_cases(const expansion *e, const fal_target *t, const cha
     /* one way to go through a whole model is enough: the fast one of the device */
     if (t->both_variants && !*variant) return FAL_OK;
     fal_check narrowed = *c;
+    if (c->observe == FAL_OBSERVE_THROUGHPUT) {
+        char what[64];
+        const char *own = fal_params_text(&c->with, "variant", NULL);
+        snprintf(what, sizeof what, "n_tokens=%.0f,context=%.0f", fal_params_number(&c->with, "n_tokens", 0),
+                 fal_params_number(&c->with, "context", 0));
+        return add_case(e, t, own ? own : variant, &narrowed, NULL, 0, what);
+    }
+    if (c->observe == FAL_OBSERVE_DEVICE_CODE) return add_case(e, t, variant, &narrowed, NULL, 0, "device_code");
     if (c->observe == FAL_OBSERVE_PRELOAD) return add_case(e, t, variant, &narrowed, NULL, 0, "preload");
     for (int i = 0; i < c->n_spoil; i++) {
         narrowed.spoil = &c->spoil[i];
@@ -232,6 +306,21 @@ fal_status fal_plan_find_prompts(fal_plan_parts *p, const fal_contract *c, const
     return FAL_OK;
 }
 
+/* The check as it is for this model: one of full size has prompts and limits of its own. NULL when memory ran out. */
+static const fal_check *fit_to_model(fal_plan_parts *p, const fal_check *check)
+{
+    if (!p->full_size || (!check->n_prompts_full_size && !check->has_limit_full_size)) return check;
+    fal_check *fitted = fal_arena_take(&p->arena, 1, sizeof *fitted);
+    if (!fitted) return NULL;
+    *fitted = *check;
+    if (check->n_prompts_full_size) {
+        fitted->prompts = check->prompts_full_size;
+        fitted->n_prompts = check->n_prompts_full_size;
+    }
+    if (check->has_limit_full_size) fitted->limit = check->limit_full_size;
+    return fitted;
+}
+
 static fal_status add_extents(fal_plan_parts *p, const fal_falsifier *f, int first, fal_error *err)
 {
     for (int t = 0; t < p->n_targets; t++) {
@@ -260,8 +349,9 @@ fal_status fal_plan_expand(fal_plan_parts *p, fal_error *err)
                 continue;
             }
             for (int k = 0; k < f->n_checks; k++) {
-                expansion e = { .p = p, .contract = c, .falsifier = f, .check = &f->checks[k], .err = err };
+                expansion e = { .p = p, .contract = c, .falsifier = f, .check = fit_to_model(p, &f->checks[k]), .err = err };
                 fal_tokens *tokens = NULL;
+                if (!e.check) return no_memory(err);
                 fal_status st = fal_plan_check_check(c, f, e.check, err);
                 if (!st && fal_plan_is_forward(e.check->observe))
                     st = fal_plan_find_prompts(p, c, e.check, &tokens, &e.shortest, err);

@@ -41,6 +41,8 @@ typedef struct {
     int n_targets;
     fal_observation *oracle;
     const char *model_missing; /* why there is no model, or NULL */
+    bool full_size;            /* the model has FAL_FULL_SIZE_BYTES or more */
+    uint64_t tensor_bytes;     /* of the model; 0 when there is none */
 } fal_plan_parts;
 
 /* plan_select.c */
@@ -61,6 +63,9 @@ fal_status fal_plan_find_tokens(fal_plan_parts *p, const fal_contract *c, const 
 /* plan_specs.c */
 /* what    Adds the observations that a case needs, or shares those that are there. */
 fal_status fal_plan_add_specs(fal_plan_parts *p, fal_case *k, const fal_tokens *tokens, int n_tokens, fal_error *err);
+/* what    Brings the observations of one backend, variant and attempt together, the reference's first, so that a large
+           model is loaded once for each. */
+fal_status fal_plan_group_specs(fal_plan_parts *p, fal_error *err);
 
 /* plan_checks.c */
 /* what    Refuses a check that cannot be executed as written. */

@@ -29,6 +29,8 @@ fal_status fal_plan_open_oracle(fal_plan_parts *p, fal_error *err)
     /* only its header is read here; a model that nobody could run is said now, not after an hour */
     fal_model *model = NULL;
     fal_status st = fal_model_open(p->in->model, &model, err);
+    p->tensor_bytes = st == FAL_OK ? model->tensor_bytes : 0;
+    p->full_size = st == FAL_OK && model->tensor_bytes >= FAL_FULL_SIZE_BYTES;
     fal_model_close(model);
     if (st || stat(p->plan.oracle_path, &s) != 0) return st;
     st = fal_observation_open(p->plan.oracle_path, &p->oracle, err);
@@ -97,7 +99,7 @@ fal_status fal_plan_find_tokens(fal_plan_parts *p, const fal_contract *c, const 
     } else {
         out->missing = p->oracle ? fal_plan_text(p, "%s has no prompt %s", p->plan.oracle_path, prompt->from_oracle)
                                  : fal_plan_text(p, "the model has no oracle: %s is not there", p->plan.oracle_path);
-        out->hint = "these cases need the shipped test model, or an oracle file beside yours";
+        out->hint = "make one with falsifiers/oracle/make_oracle.py, or take the shipped test model";
         if (!out->missing) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for the plan");
     }
     return FAL_OK;

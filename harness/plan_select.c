@@ -32,6 +32,13 @@ static bool glob_takes_case(const char *glob, const fal_case *k)
     return fal_glob_match(glob, k->falsifier->id) || fal_glob_match(glob, id) || fal_glob_match(glob, k->id);
 }
 
+static bool id_takes_case(const char *only, const fal_case *k)
+{
+    char id[256];
+    check_id(k, id, sizeof id);
+    return strcmp(only, k->falsifier->id) == 0 || strcmp(only, id) == 0 || strcmp(only, k->id) == 0;
+}
+
 /* Whether a stage that the options name lists an obligation of this falsifier. */
 static bool stage_takes(const fal_plan_parts *p, const fal_falsifier *f)
 {
@@ -57,6 +64,7 @@ bool fal_plan_takes_falsifier(const fal_plan_parts *p, const fal_contract *c, co
 
 bool fal_plan_takes_claim(const fal_plan_parts *p, const fal_contract *c, const fal_falsifier *f)
 {
+    if (p->in->options->only.n && !holds(&p->in->options->only, f->id)) return false;
     return fal_plan_takes_falsifier(p, c, f) && (!p->in->options->globs.n || any_glob(&p->in->options->globs, f->id));
 }
 
@@ -65,6 +73,9 @@ bool fal_plan_takes_case(const fal_plan_parts *p, const fal_case *k)
     const fal_options *o = p->in->options;
     if (!fal_plan_takes_falsifier(p, k->contract, k->falsifier)) return false;
     if (o->backends.n && !holds(&o->backends, k->backend)) return false;
+    bool named = o->only.n == 0;
+    for (int i = 0; i < o->only.n && !named; i++) named = id_takes_case(o->only.items[i], k);
+    if (!named) return false;
     bool taken = o->globs.n == 0;
     for (int i = 0; i < o->globs.n && !taken; i++) taken = glob_takes_case(o->globs.items[i], k);
     return taken;
@@ -129,27 +140,34 @@ static fal_status nothing(const char *what, const char *name, candidates *c, con
     return st;
 }
 
+/* One name of -k (globs) or --only (whole ids). */
+static fal_status check_name(const fal_plan_parts *p, const char *option, const char *name, bool is_glob, fal_error *err)
+{
+    bool hit = false;
+    for (int i = 0; i < p->n_cases && !hit; i++)
+        hit = is_glob ? glob_takes_case(name, &p->cases[i]) : id_takes_case(name, &p->cases[i]);
+    for (int i = 0; i < p->n_claims && !hit; i++)
+        hit = is_glob ? fal_glob_match(name, p->claims[i].falsifier->id) : strcmp(name, p->claims[i].falsifier->id) == 0;
+    if (hit) return FAL_OK;
+    /* names of the same depth as what was asked for: falsifier, falsifier/check, or case */
+    candidates c = { 0 };
+    const char *slash = strchr(name, '/');
+    for (int i = 0; i < p->n_cases; i++) {
+        char id[256];
+        check_id(&p->cases[i], id, sizeof id);
+        candidate(&c, !slash ? p->cases[i].falsifier->id : strchr(slash + 1, '/') ? p->cases[i].id : id);
+    }
+    for (int i = 0; i < p->n_claims && !slash; i++) candidate(&c, p->claims[i].falsifier->id);
+    return nothing(option, name, &c, "'falsify plan' lists every id", err);
+}
+
 static fal_status check_globs(const fal_plan_parts *p, fal_error *err)
 {
     const fal_options *o = p->in->options;
-    for (int g = 0; g < o->globs.n; g++) {
-        bool hit = false;
-        for (int i = 0; i < p->n_cases && !hit; i++) hit = glob_takes_case(o->globs.items[g], &p->cases[i]);
-        for (int i = 0; i < p->n_claims && !hit; i++)
-            hit = fal_glob_match(o->globs.items[g], p->claims[i].falsifier->id);
-        if (hit) continue;
-        /* names of the same depth as what was asked for: falsifier, falsifier/check, or case */
-        candidates c = { 0 };
-        const char *slash = strchr(o->globs.items[g], '/');
-        for (int i = 0; i < p->n_cases; i++) {
-            char id[256];
-            check_id(&p->cases[i], id, sizeof id);
-            candidate(&c, !slash ? p->cases[i].falsifier->id : strchr(slash + 1, '/') ? p->cases[i].id : id);
-        }
-        for (int i = 0; i < p->n_claims && !slash; i++) candidate(&c, p->claims[i].falsifier->id);
-        return nothing("-k", o->globs.items[g], &c, "'falsify plan' lists every id", err);
-    }
-    return FAL_OK;
+    fal_status st = FAL_OK;
+    for (int g = 0; g < o->globs.n && !st; g++) st = check_name(p, "-k", o->globs.items[g], true, err);
+    for (int g = 0; g < o->only.n && !st; g++) st = check_name(p, "--only", o->only.items[g], false, err);
+    return st;
 }
 
 static fal_status check_contracts(const fal_plan_parts *p, fal_error *err)

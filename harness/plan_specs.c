@@ -4,6 +4,7 @@
 #include "harness/plan_parts.h"
 #include "harness/text.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static bool same_text(const char *a, const char *b)
@@ -158,7 +159,12 @@ static fal_status add_forward(fal_plan_parts *p, fal_case *k, const fal_tokens *
     if (c->n_taps > 62)
         return fal_fail(err, FAL_ERR_INPUT, NULL, "%s:%d: %s: %d taps, at most 62", k->contract->path, c->place.line,
                         k->id, c->n_taps);
-    const int n_taps = taps_of(c, taps, 64);
+    int n_taps = taps_of(c, taps, 64);
+    if (p->in->options->no_taps) {
+        taps[0] = "none";
+        n_taps = 1;
+        k->untapped = strcmp(c->judge, "greedy") != 0; /* a continuation is recorded without taps */
+    }
     const int32_t **lists = fal_arena_take(&p->arena, (size_t)n_tokens, sizeof *lists);
     int *lengths = fal_arena_take(&p->arena, (size_t)n_tokens, sizeof *lengths);
     if (!lists || !lengths) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for the plan");
@@ -184,7 +190,7 @@ static fal_status add_forward(fal_plan_parts *p, fal_case *k, const fal_tokens *
     if (c->observe == FAL_OBSERVE_PINNED) got.pin = add(p, &gold, ids, 1, k->what);
     bool ok =
         (c->observe != FAL_OBSERVE_TEACHER || got.inputs >= 0) && (c->observe != FAL_OBSERVE_PINNED || got.pin >= 0);
-    if (ok && c->against == FAL_AGAINST_REFERENCE) {
+    if (ok && c->against == FAL_AGAINST_REFERENCE && !k->untapped) {
         fal_plan_spec want = gold;
         want.spec.n_greedy = c->n_greedy;
         k->want = add(p, &want, taps, n_taps, k->what);
@@ -216,13 +222,16 @@ static fal_status add_forward(fal_plan_parts *p, fal_case *k, const fal_tokens *
     return ok ? FAL_OK : fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for the plan");
 }
 
-/* The parameters that make the inputs, without those that only the judgement reads, so that more cases share. */
+/* The parameters of the inputs or the session, without those that only plan and judgement read, so that more cases
+   share. */
 static fal_params inputs_of(fal_plan_parts *p, const fal_params *with)
 {
     fal_param *kept = fal_arena_take(&p->arena, (size_t)with->n_params, sizeof *kept);
     int n = 0;
-    for (int i = 0; kept && i < with->n_params; i++)
-        if (fal_fixture_knows(with->params[i].name)) kept[n++] = with->params[i];
+    for (int i = 0; kept && i < with->n_params; i++) {
+        const char *name = with->params[i].name;
+        if (fal_fixture_knows(name) || strcmp(name, "context") == 0 || strcmp(name, "runs") == 0) kept[n++] = with->params[i];
+    }
     return (fal_params){ kept, n };
 }
 
@@ -266,4 +275,54 @@ static fal_status add_other(fal_plan_parts *p, fal_case *k, fal_error *err)
 fal_status fal_plan_add_specs(fal_plan_parts *p, fal_case *k, const fal_tokens *tokens, int n_tokens, fal_error *err)
 {
     return fal_plan_is_forward(k->check->observe) ? add_forward(p, k, tokens, n_tokens, err) : add_other(p, k, err);
+}
+
+/* ---- order -------------------------------------------------------------------------------------------------------- */
+
+static bool same_crew(const fal_plan_spec *a, const fal_plan_spec *b)
+{
+    return a->attempt == b->attempt && same_text(a->spec.backend, b->spec.backend) &&
+           same_text(a->spec.variant, b->spec.variant);
+}
+
+static void move(int *index, const int *to)
+{
+    if (*index >= 0) *index = to[*index];
+}
+
+fal_status fal_plan_group_specs(fal_plan_parts *p, fal_error *err)
+{
+    const int n = p->n_specs;
+    int n_placed = 0, *to = calloc((size_t)n + 1, sizeof *to);
+    fal_plan_spec *ordered = calloc((size_t)n + 1, sizeof *ordered);
+    if (!to || !ordered) {
+        free(to);
+        free(ordered);
+        return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for the plan");
+    }
+    for (int i = 0; i < n; i++) to[i] = -1;
+    /* what others start from is the reference's, and that starts from nothing */
+    for (int i = 0; i < n; i++)
+        if (strcmp(p->specs[i].spec.backend, "reference") == 0 && p->specs[i].inputs < 0 && p->specs[i].pin < 0)
+            to[i] = n_placed++;
+    for (int first = 0; first < n; first++) {
+        if (to[first] >= 0) continue;
+        for (int i = first; i < n; i++)
+            if (to[i] < 0 && same_crew(&p->specs[first], &p->specs[i])) to[i] = n_placed++;
+    }
+    for (int i = 0; i < n; i++) {
+        ordered[to[i]] = p->specs[i];
+        move(&ordered[to[i]].inputs, to);
+        move(&ordered[to[i]].pin, to);
+    }
+    for (int i = 0; i < p->n_cases; i++) {
+        move(&p->cases[i].got, to);
+        move(&p->cases[i].want, to);
+        move(&p->cases[i].again, to);
+    }
+    free(p->specs);
+    free(to);
+    p->specs = ordered;
+    p->cap_specs = n + 1;
+    return FAL_OK;
 }

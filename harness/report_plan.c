@@ -67,7 +67,7 @@ static void print_case(const fal_case *k, const fal_plan *plan, bool colour, FIL
     fprintf(f, "  %s%-10s%s ", k->blocked ? fal_report_colour(colour, FAL_BLOCKED) : "", state(k),
             k->blocked ? fal_report_plain(colour) : "");
     fal_report_put(f, k->id);
-    fputs(k->required ? "  [required]" : "", f);
+    fputs(k->required ? "  [required]" : k->excused ? "  [not required]" : "", f);
     fputs("  device ", f);
     fal_report_put(f, k->device ? k->device->slug : k->not_probed ? "?" : "none");
     if (k->uses_model) {
@@ -153,11 +153,12 @@ json_t *fal_report_plan_json(const fal_plan *plan, const fal_report_options *o)
     for (int i = 0; i < plan->n_cases; i++) {
         const fal_case *k = &plan->cases[i];
         json_array_append_new(
-            cases, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:s, s:o, s:i}", "id", k->id, "contract",
+            cases, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:b, s:s, s:o, s:i}", "id", k->id, "contract",
                              k->contract->stem, "falsifier", k->falsifier->id, "backend", k->backend, "variant",
                              k->variant, "device", k->device ? json_string(k->device->slug) : json_null(), "model",
                              k->uses_model ? fal_json_text(plan->model) : json_null(), "required", (int)k->required,
-                             "state", state(k), "because", fal_json_text(k->blocked), "n_tokens", k->n_tokens));
+                             "excused", (int)k->excused, "state", state(k), "because", fal_json_text(k->blocked),
+                             "n_tokens", k->n_tokens));
     }
     const plan_counts n = count(plan, NULL, NULL);
     return json_pack("{s:s, s:s, s:o, s:o, s:{s:i, s:i, s:i, s:i, s:i}, s:i, s:o, s:o}", "falsify", FAL_VERSION,

@@ -219,6 +219,12 @@ fal_status fal_run_make(const fal_plan *plan, const fal_run_options *options, fa
         if (!st) st = fal_model_digest(r->model, err);
         if (st) goto out;
         memcpy(r->run.model_sha256, r->model->sha256, sizeof r->run.model_sha256);
+        r->known = (fal_known_file){ .device = (uint64_t)before.st_dev,
+                                     .inode = (uint64_t)before.st_ino,
+                                     .size = (uint64_t)before.st_size,
+                                     .mtime_s = (int64_t)before.st_mtim.tv_sec,
+                                     .mtime_ns = (int64_t)before.st_mtim.tv_nsec };
+        memcpy(r->known.sha256, r->model->sha256, sizeof r->known.sha256);
     }
     if (plan->n_specs > 0) st = make_folder(r, err);
     if (st) goto out;
@@ -248,6 +254,7 @@ void fal_run_free(fal_run *run)
     for (int i = 0; run->results && i < run->plan->n_cases; i++) {
         free((void *)(uintptr_t)run->results[i].log_tail);
         json_decref(run->results[i].ran);
+        json_decref(run->results[i].throughput);
     }
     free(run->results);
     json_decref(run->kernels);

@@ -13,6 +13,7 @@ typedef struct {
     bool executed;        /* an observation under trial was attempted */
     const char *log_tail; /* last words of a lost observer, untrusted; NULL when there are none */
     json_t *ran;          /* about.ran of the observation under trial, or NULL */
+    json_t *throughput;   /* about.throughput of it, or NULL: times, clocks and bandwidth are evidence too */
 } fal_result;
 
 typedef struct {
@@ -31,6 +32,8 @@ typedef struct {
     const char *keep;    /* folder in which they are kept instead, or NULL */
     double timeout_s;    /* per observation */
     bool fail_fast;
+    int repeat;        /* times that each observation is made, of which the last is judged; 0 counts as 1 */
+    bool nvtx;         /* observers mark their forward passes for a profiler */
     const volatile int *stop; /* may be NULL */
     FILE *progress;           /* a terminal to keep one line on, or NULL */
 } fal_run_options;

@@ -102,6 +102,13 @@ static void judge_observation(fal_run_parts *r, const fal_case *k, bool second, 
                            .config = k->uses_model && r->model ? &r->model->config : NULL };
     fal_error err = { 0 };
     *v = (fal_verdict){ .kind = FAL_ERROR, .metric = "none" };
+    if (k->untapped) {
+        if (o->kind == FAL_OUTCOME_DONE)
+            say(v, FAL_NOT_RUN, "observed without taps (--no-taps), so judgement %s has nothing to look at", k->check->judge);
+        else
+            judge_outcome(o, v);
+        return;
+    }
     if (k->want >= 0 && r->observed[k->want].outcome.kind != FAL_OUTCOME_DONE) {
         open_others(r, k, &in, v);
         return;
@@ -161,6 +168,8 @@ void fal_run_judge(fal_run_parts *r, int case_index)
     if (got->opened) {
         json_t *ran = json_object_get(got->opened->about, "ran");
         result->ran = json_incref(ran);
+        json_t *throughput = json_object_get(got->opened->about, "throughput");
+        result->throughput = json_incref(throughput);
     }
     const fal_outcome *lost = &got->outcome;
     if (lost->kind == FAL_OUTCOME_DONE && k->again >= 0) lost = &r->observed[k->again].outcome;

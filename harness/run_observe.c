@@ -7,6 +7,21 @@
 #include <string.h>
 #include <unistd.h>
 
+/* A large model fits a device once: whoever holds it there ends before the next process loads it. */
+static void end_others(fal_run_parts *r, const fal_crew *mine, bool second)
+{
+    for (int i = 0; i < r->n_crews; i++) {
+        fal_crew *c = &r->crews[i];
+        if (strcmp(c->backend, "reference") == 0 && c != mine) continue; /* holds no device */
+        fal_observer **others[] = { &c->first, &c->second };
+        for (int k = 0; k < 2; k++) {
+            if (c == mine && k == (second ? 1 : 0)) continue;
+            fal_observer_free(*others[k]);
+            *others[k] = NULL;
+        }
+    }
+}
+
 /* The processes for a backend and variant: one for all first attempts, another for second ones. */
 static fal_observer *observer_for(fal_run_parts *r, const fal_spec *s, bool second, fal_error *err)
 {
@@ -22,7 +37,8 @@ static fal_observer *observer_for(fal_run_parts *r, const fal_spec *s, bool seco
         r->crews[r->n_crews++] = (fal_crew){ .backend = s->backend, .variant = s->variant };
     }
     fal_observer **o = second ? &r->crews[i].second : &r->crews[i].first;
-    if (!*o) fal_observer_make(r->options->program, o, err);
+    if (r->run.plan->full_size && strcmp(s->backend, "reference") != 0) end_others(r, &r->crews[i], second);
+    if (!*o && fal_observer_make(r->options->program, o, err) == FAL_OK) fal_observer_know(*o, &r->known);
     return *o;
 }
 
@@ -40,6 +56,7 @@ static void observe(fal_run_parts *r, int i, bool second, const char *path, fal_
     fal_spec spec = planned->spec;
     *outcome = (fal_outcome){ .kind = FAL_OUTCOME_ERROR };
     spec.out = path;
+    spec.nvtx = r->options->nvtx;
     const int needs[] = { planned->inputs, planned->pin };
     for (int n = 0; n < 2; n++) {
         if (needs[n] < 0) continue;
@@ -63,7 +80,9 @@ void fal_run_observe(fal_run_parts *r, int i)
 {
     fal_observed *o = &r->observed[i];
     o->path = file_path(r, i, "");
-    observe(r, i, r->run.plan->specs[i].attempt > 0, o->path, &o->outcome);
+    int n = 0;
+    do observe(r, i, r->run.plan->specs[i].attempt > 0, o->path, &o->outcome);
+    while (o->outcome.kind == FAL_OUTCOME_DONE && ++n < r->options->repeat);
     o->done = true;
 }
 

@@ -31,6 +31,7 @@ typedef struct {
     int n_crews;
     char *folder;
     fal_model *model;
+    fal_known_file known; /* the model's file and digest */
     bool failed_already; /* for --fail-fast */
 } fal_run_parts;
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kinds[] = { "forward", "teacher", "pinned", "op", "preload", "refusal" };
+static const char *const kinds[] = { "forward", "teacher", "pinned", "op", "preload", "refusal", "throughput", "device_code" };
 #define N_KINDS ((int)(sizeof kinds / sizeof kinds[0]))
 
 /* ---- out ---------------------------------------------------------------------------------------------------------- */
@@ -103,6 +103,7 @@ json_t *fal_spec_to_json(const fal_spec *s)
     ok = set(j, s->fill, "fill", s->fill ? json_string(s->fill) : NULL) && ok;
     ok = set(j, s->n_seeds, "seeds", seeds_to_json(s)) && ok;
     ok = set(j, s->spoil, "spoil", s->spoil ? json_string(s->spoil) : NULL) && ok;
+    ok = set(j, s->nvtx, "nvtx", json_true()) && ok;
     ok = set(j, s->out, "out", s->out ? json_string(s->out) : NULL) && ok;
     if (ok) return j;
     json_decref(j);
@@ -246,7 +247,7 @@ static void read_params(reader *r, const char *field, fal_params *out)
 static void check_fields(reader *r)
 {
     static const char *const fields[] = { "kind", "backend", "variant", "device", "model", "requests", "n_greedy", "decode", "taps",
-                                          "inputs", "pin", "op", "shape", "with", "then", "fill", "seeds", "spoil", "out" };
+                                          "inputs", "pin", "op", "shape", "with", "then", "fill", "seeds", "spoil", "nvtx", "out" };
     const char *name;
     json_t *v;
     json_object_foreach ((json_t *)(uintptr_t)r->j, name, v) {
@@ -262,7 +263,7 @@ static void read_spec(reader *r, fal_spec *s)
     const char *kind = text_field(r, "kind", "");
     int k = 0;
     while (kind && k < N_KINDS && strcmp(kinds[k], kind) != 0) k++;
-    if (k == N_KINDS) bad(r, "kind", "forward, teacher, pinned, op, preload or refusal");
+    if (k == N_KINDS) bad(r, "kind", "forward, teacher, pinned, op, preload, refusal, throughput or device_code");
     else s->kind = (fal_observe_kind)k;
     s->backend = text_field(r, "backend", "");
     s->variant = text_field(r, "variant", "");
@@ -280,6 +281,9 @@ static void read_spec(reader *r, fal_spec *s)
     else s->n_greedy = (int)json_integer_value(n_greedy);
     if (decode && !json_is_boolean(decode)) bad(r, "decode", "true or false");
     s->decode = json_is_true(decode);
+    const json_t *nvtx = json_object_get(r->j, "nvtx");
+    if (nvtx && !json_is_boolean(nvtx)) bad(r, "nvtx", "true or false");
+    s->nvtx = json_is_true(nvtx);
     read_requests(r, s);
     read_taps(r, s);
     read_seeds(r, s);

@@ -12,15 +12,15 @@ static const struct {
     const char *name;
     fal_spoil_kind kind;
 } spoils[] = {
-    { "arch", FAL_SPOIL_MODEL },              /* general.architecture is another one */
-    { "dense_name", FAL_SPOIL_MODEL },        /* an FFN tensor of a dense model beside the experts */
-    { "missing_tensor", FAL_SPOIL_MODEL },    /* one tensor is not there */
-    { "misshapen", FAL_SPOIL_MODEL },         /* one matrix has half its rows */
-    { "truncated", FAL_SPOIL_MODEL },         /* the file ends in the middle of the tensor data */
-    { "unknown_type", FAL_SPOIL_MODEL },      /* one matrix is of a type that nothing computes */
-    { "no_layers", FAL_SPOIL_MODEL },         /* block_count is 0 */
-    { "top_k_over_experts", FAL_SPOIL_MODEL },/* more experts used than there are */
-    { "zero_experts", FAL_SPOIL_MODEL },      /* expert_count is 0 */
+    { "arch", FAL_SPOIL_MODEL },               /* general.architecture is another one */
+    { "dense_name", FAL_SPOIL_MODEL },         /* an FFN tensor of a dense model beside the experts */
+    { "missing_tensor", FAL_SPOIL_MODEL },     /* one tensor is not there */
+    { "misshapen", FAL_SPOIL_MODEL },          /* one matrix has half its rows */
+    { "truncated", FAL_SPOIL_MODEL },          /* the file ends in the middle of the tensor data */
+    { "unknown_type", FAL_SPOIL_MODEL },       /* one matrix is of a type that nothing computes */
+    { "no_layers", FAL_SPOIL_MODEL },          /* block_count is 0 */
+    { "top_k_over_experts", FAL_SPOIL_MODEL }, /* more experts used than there are */
+    { "zero_experts", FAL_SPOIL_MODEL },       /* expert_count is 0 */
     { "no_tokens", FAL_SPOIL_REQUEST },
     { "token_negative", FAL_SPOIL_REQUEST },
     { "token_too_large", FAL_SPOIL_REQUEST },
@@ -40,19 +40,32 @@ fal_spoil_kind fal_spoil_kind_of(const char *name)
 const char *const *fal_spoil_names(int *n)
 {
     static const char *const names[] = {
-        "arch", "dense_name", "missing_tensor", "misshapen", "truncated", "unknown_type", "no_layers", "top_k_over_experts",
-        "zero_experts", "no_tokens", "token_negative", "token_too_large", "context_overflow", "expert_id_out_of_range", "shape_zero",
+        "arch",
+        "dense_name",
+        "missing_tensor",
+        "misshapen",
+        "truncated",
+        "unknown_type",
+        "no_layers",
+        "top_k_over_experts",
+        "zero_experts",
+        "no_tokens",
+        "token_negative",
+        "token_too_large",
+        "context_overflow",
+        "expert_id_out_of_range",
+        "shape_zero",
     };
     _Static_assert(sizeof names / sizeof names[0] == N_SPOILS, "every spoil is listed");
     *n = (int)N_SPOILS;
     return names;
 }
 
-/* ---- the file, written anew --------------------------------------------------------------------------------------- */
+/* ---- the file, written anew -------------------------------------------------------------------------------------- */
 
 static void add_u32(fal_text *t, uint32_t v)
 {
-    for (int i = 0; i < 4; i++) fal_text_add_n(t, (const char[]) { (char)(v >> (8 * i)) }, 1);
+    for (int i = 0; i < 4; i++) fal_text_add_n(t, (const char[]){ (char)(v >> (8 * i)) }, 1);
 }
 
 static void add_u64(fal_text *t, uint64_t v)
@@ -77,9 +90,12 @@ static uint64_t kv_bytes(const fal_gguf_kv *kv)
 {
     static const unsigned char scalar[] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
     uint64_t n = 8 + strlen(kv->key) + 4;
-    if (kv->type == FAL_GGUF_STRING) n += 8 + kv->v.str.len;
-    else if (kv->type == FAL_GGUF_ARRAY) n += 12 + kv->v.arr.nbytes;
-    else n += scalar[kv->type];
+    if (kv->type == FAL_GGUF_STRING)
+        n += 8 + kv->v.str.len;
+    else if (kv->type == FAL_GGUF_ARRAY)
+        n += 12 + kv->v.arr.nbytes;
+    else
+        n += scalar[kv->type];
     return n;
 }
 
@@ -91,10 +107,10 @@ static bool key_ends(const char *key, const char *suffix)
 
 /* One fault, as changes to the metadata. */
 typedef struct {
-    const char *key;         /* end of the key whose value changes, or NULL */
-    const char *text;        /* its new text, or NULL for the number */
+    const char *key;  /* end of the key whose value changes, or NULL */
+    const char *text; /* its new text, or NULL for the number */
     uint32_t number;
-    const char *tensor;      /* the tensor that changes, or NULL */
+    const char *tensor;                             /* the tensor that changes, or NULL */
     enum { KEEP, DROP, HALVE, RETYPE, ADD } change; /* ADD: a further tensor of that name */
     bool cut;
 } fault;
@@ -132,8 +148,10 @@ static bool add_pairs(fal_text *t, const fal_gguf *g, const fault *f)
         found = true;
         add_string(t, kv->key, strlen(kv->key));
         add_u32(t, f->text ? FAL_GGUF_STRING : FAL_GGUF_U32);
-        if (f->text) add_string(t, f->text, strlen(f->text));
-        else add_u32(t, f->number);
+        if (f->text)
+            add_string(t, f->text, strlen(f->text));
+        else
+            add_u32(t, f->number);
     }
     return found;
 }
@@ -189,7 +207,8 @@ static fal_status write_file(const char *path, const fal_text *head, uint64_t si
     const int reason = errno;
     if (fd >= 0) ok = close(fd) == 0 && ok;
     return ok ? FAL_OK
-              : fal_fail(err, FAL_ERR_OUTPUT, "check free space and permissions", "%s: cannot be written: %s", path, strerror(reason));
+              : fal_fail(err, FAL_ERR_OUTPUT, "check free space and permissions", "%s: cannot be written: %s", path,
+                         strerror(reason));
 }
 
 fal_status fal_spoil_model(const fal_gguf *g, const char *name, const char *path, fal_error *err)
@@ -211,8 +230,10 @@ fal_status fal_spoil_model(const fal_gguf *g, const char *name, const char *path
                       has_key ? "tensor " : "u32 key *", has_key ? f.tensor : f.key);
     } else {
         while (t.len % g->alignment != 0 && !t.failed) fal_text_add_n(&t, "", 1);
-        if (t.failed) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "%s: out of memory", path);
-        else st = write_file(path, &t, t.len + (f.cut ? data / 2 : data), err);
+        if (t.failed)
+            st = fal_fail(err, FAL_ERR_MEMORY, NULL, "%s: out of memory", path);
+        else
+            st = write_file(path, &t, t.len + (f.cut ? data / 2 : data), err);
     }
     fal_text_free(&t);
     return st;

@@ -54,6 +54,7 @@ FAL_KERNEL fal_cl_argmax(int n_rows, int n_cols, const __global float *x, __glob
     const __global float *x_r = x + r * n_cols; /* x[r,:] */
     uint best_key = 0;
     int best = INT_MAX; /* work-items without a column lose every comparison */
+    FAL_UNROLL(16)
     for (int i = id; i < n_cols; i += FAL_GROUP) {
         const uint key = order_key(x_r[i]);
         if (best == INT_MAX || key > best_key) {

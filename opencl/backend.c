@@ -1,4 +1,5 @@
 /* The OpenCL backend's table. */
+#include "opencl/bandwidth.h"
 #include "opencl/forward.h"
 #include "opencl/ops.h"
 
@@ -19,4 +20,5 @@ const fal_backend fal_opencl_backend = {
     .forward = fal_cl_forward,
     .read_tensor = fal_cl_read_tensor,
     .session_memory = fal_cl_session_memory,
+    .read_bandwidth = fal_cl_read_bandwidth,
 };

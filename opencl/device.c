@@ -308,7 +308,8 @@ typedef struct {
     uint64_t n_launches;
 } kernel;
 
-enum { MAX_KERNELS = 32, N_PROGRAMS = 0
+/* One program for each op, and the one that measures bandwidth. */
+enum { MAX_KERNELS = 32, N_PROGRAMS = 1
 #define FAL_OP(op) +1
 #include "harness/ops.def"
 };
@@ -374,8 +375,9 @@ fal_status fal_cl_open(const fal_backend_options *options, fal_context **out, fa
     ctx->max_alloc = list[at].max_alloc;
     ctx->is_pocl = strstr(ctx->info.driver, "PoCL") != NULL;
     snprintf(ctx->options, sizeof ctx->options,
-             "-cl-std=CL1.2 -DFAL_CPU=%d -DFAL_GROUP=%d -DFAL_TILE=%d -DFAL_CPU_ROWS=%d%s", is_cpu, FAL_CL_GROUP,
-             FAL_CL_TILE, FAL_CL_CPU_ROWS, list[at].rounded_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "");
+             "-cl-std=CL1.2 -DFAL_CPU=%d -DFAL_GROUP=%d -DFAL_SIDE=%d -DFAL_TILE=%d -DFAL_CPU_ROWS=%d%s", is_cpu,
+             FAL_CL_GROUP, FAL_CL_SIDE, FAL_CL_TILE, FAL_CL_CPU_ROWS,
+             list[at].rounded_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "");
     if (o->cache_dir && *o->cache_dir) {
         ctx->cache_dir = strdup(o->cache_dir);
         if (!ctx->cache_dir) {
@@ -445,6 +447,15 @@ static fal_status no_room(const fal_context *ctx, const char *name, size_t bytes
                     (unsigned long long)ctx->info.memory_bytes, ctx->max_alloc);
 }
 
+fal_status fal_cl_need_room(const fal_context *ctx, const char *name, size_t bytes, fal_error *err)
+{
+    const uint64_t total = ctx->info.memory_bytes, used = ctx->live_bytes < total ? ctx->live_bytes : total;
+    if (bytes <= total - used) return FAL_OK;
+    return fal_fail(err, FAL_ERR_MEMORY, "use a smaller model or context, or a device with more memory",
+                    "opencl: %s needs %zu bytes on '%s', which has %llu and uses %llu of them here", name, bytes,
+                    ctx->info.name, (unsigned long long)total, (unsigned long long)used);
+}
+
 size_t fal_cl_bytes(size_t elem, int a, int b, int c)
 {
     size_t n = elem;
@@ -457,7 +468,12 @@ size_t fal_cl_bytes(size_t elem, int a, int b, int c)
 fal_status fal_cl_poison(fal_context *ctx, fal_cl_buffer *b, fal_error *err)
 {
     const unsigned char pattern = 0xFF;
-    const fal_cl_int code = ctx->api.clEnqueueFillBuffer(ctx->queue, b->mem, &pattern, 1, 0, b->bytes, 0, NULL, NULL);
+    const size_t most = (size_t)1 << 30; /* a fill of 2^31 bytes does not come back on every driver */
+    fal_cl_int code = FAL_CL_SUCCESS;
+    for (size_t at = 0; at < b->bytes && code == FAL_CL_SUCCESS; at += most) {
+        const size_t n = b->bytes - at < most ? b->bytes - at : most;
+        code = ctx->api.clEnqueueFillBuffer(ctx->queue, b->mem, &pattern, 1, at, n, 0, NULL, NULL);
+    }
     return code == FAL_CL_SUCCESS ? FAL_OK : call_failed(err, "clEnqueueFillBuffer", code);
 }
 
@@ -565,6 +581,8 @@ extern const size_t fal_cl_src_quant_len;
     extern const char fal_cl_src_##op[];                                                                               \
     extern const size_t fal_cl_src_##op##_len;
 #include "harness/ops.def"
+extern const char fal_cl_src_bandwidth[];
+extern const size_t fal_cl_src_bandwidth_len;
 
 static const struct {
     const char *op, *text;
@@ -572,6 +590,7 @@ static const struct {
 } sources[N_PROGRAMS] = {
 #define FAL_OP(op) { #op, fal_cl_src_##op, &fal_cl_src_##op##_len },
 #include "harness/ops.def"
+    { "bandwidth", fal_cl_src_bandwidth, &fal_cl_src_bandwidth_len },
 };
 
 /* The end of the build log, which is where compilers count errors, as one line of printable text. */
@@ -755,6 +774,11 @@ fal_status fal_cl_launch(fal_context *ctx, const char *op, const char *how, cons
                         global, code_name(code), code);
     k->n_launches++;
     return FAL_OK;
+}
+
+size_t fal_cl_largest(const fal_context *ctx)
+{
+    return ctx->max_alloc;
 }
 
 size_t fal_cl_groups(const fal_context *ctx, size_t n_items)

@@ -8,7 +8,13 @@
 /* Work-items of a work-group of the work-group kernels: small enough for every device that OpenCL 1.2 embedded or full
    profile GPUs describe (>= 256), and four 32-lane slices, so that no reduction depends on the device. */
 #define FAL_CL_GROUP 128
-/* Tokens that one work-group takes through a weight row at once, and rows that one CPU work-item takes. */
+/* Rows, and tokens, of a tile of the tiled kernels: two work-items bring a row, and one has 8 rows and 4 tokens. */
+#define FAL_CL_SIDE 64
+/* With fewer tokens than this each is computed by itself, and gives the same bits as alone. */
+#define FAL_CL_MIN_TILED 32
+/* Tokens that share one pass over keys and values, as in attention.cl. */
+#define FAL_CL_TOKENS 8
+/* Tokens that one CPU work-item takes through a weight row at once, and rows that it takes. */
 #define FAL_CL_TILE 8
 #define FAL_CL_CPU_ROWS 8
 
@@ -33,8 +39,11 @@ extern const char *const fal_cl_variants[]; /* NULL-terminated, "" first */
    refuses 0, SIZE_MAX (a size that overflowed) and more than the device allocates: FAL_ERR_MEMORY
    owns    *out belongs to the caller: fal_cl_free */
 fal_status fal_cl_alloc(fal_context *ctx, const char *name, size_t bytes, fal_cl_buffer **out, fal_error *err);
+/* what    Refuses what cannot fit beside what is in use, before anything of it is allocated: FAL_ERR_MEMORY with both numbers. */
+fal_status fal_cl_need_room(const fal_context *ctx, const char *name, size_t bytes, fal_error *err);
 void fal_cl_free(fal_context *ctx, fal_cl_buffer *b);
 size_t fal_cl_size(const fal_cl_buffer *b);
+size_t fal_cl_largest(const fal_context *ctx); /* bytes that one buffer may have */
 /* what    Transfers; a blocking read or write waits for everything queued before it and returns its errors. */
 fal_status fal_cl_write(fal_context *ctx, fal_cl_buffer *b, const void *src, size_t bytes, fal_error *err);
 fal_status fal_cl_read(fal_context *ctx, const fal_cl_buffer *b, size_t offset, void *dst, size_t bytes,

@@ -36,6 +36,7 @@ struct fal_session {
     fal_cl_buffer *site[FAL_N_SITES];   /* the result at each site: [chunk or head_rows, sub, width] */
     fal_cl_buffer *tokens;              /* [chunk] */
     fal_cl_buffer *pinned;              /* [chunk, n_expert_used] */
+    fal_cl_buffer *parts;               /* scratch of attention */
     fal_cl_buffer *lists;               /* scratch of moe_matmul */
     fal_cl_buffer *head_in;             /* [head_rows, n_embd] rows whose logits are wanted */
     fal_cl_buffer *next;                /* [head_rows] argmax */
@@ -137,12 +138,37 @@ static fal_status alloc_scratch(fal_session *s, fal_error *err)
     if (st == FAL_OK)
         st = fal_cl_alloc(s->ctx, "pinned ids", fal_cl_bytes(4, s->chunk, c->n_expert_used, 1), &s->pinned, err);
     if (st == FAL_OK)
+        st = fal_cl_alloc(s->ctx, "parts of attention", fal_cl_attention_parts_bytes(s->n_ctx, c->n_head, c->head_dim),
+                          &s->parts, err);
+    if (st == FAL_OK)
         st = fal_cl_alloc(s->ctx, "expert lists", fal_cl_moe_lists_bytes(s->chunk, c->n_expert, c->n_expert_used),
                           &s->lists, err);
     if (st == FAL_OK)
         st = fal_cl_alloc(s->ctx, "rows of the head", fal_cl_bytes(4, s->head_rows, c->n_embd, 1), &s->head_in, err);
     if (st == FAL_OK) st = fal_cl_alloc(s->ctx, "next token", fal_cl_bytes(4, s->head_rows, 1, 1), &s->next, err);
     return st;
+}
+
+static void add_bytes(size_t *n, size_t more)
+{
+    if (__builtin_add_overflow(*n, more, n)) *n = SIZE_MAX;
+}
+
+/* Bytes that opening this session allocates: weights, cache, tables and scratch. SIZE_MAX when there is no such number. */
+static size_t session_bytes(const fal_session *s)
+{
+    const fal_config *c = &s->model->config;
+    const size_t cache = fal_cl_bytes(sizeof(float), s->n_ctx, c->n_head_kv, c->head_dim);
+    const size_t table = fal_cl_bytes(sizeof(float), s->n_ctx, c->head_dim / 2, 1);
+    size_t n = s->model->tensor_bytes < SIZE_MAX ? (size_t)s->model->tensor_bytes : SIZE_MAX;
+    for (int i = 0; i < 2 * c->n_layer; i++) add_bytes(&n, cache);
+    for (int i = 0; i < 2; i++) add_bytes(&n, table);
+    for (int i = 0; i < FAL_N_SITES; i++)
+        add_bytes(&n, fal_cl_bytes(row_bytes(s, i), is_head_site(i) ? s->head_rows : s->chunk, 1, 1));
+    add_bytes(&n, fal_cl_moe_lists_bytes(s->chunk, c->n_expert, c->n_expert_used));
+    add_bytes(&n, fal_cl_bytes(4, s->head_rows, c->n_embd, 1));
+    add_bytes(&n, fal_cl_attention_parts_bytes(s->n_ctx, c->n_head, c->head_dim));
+    return n;
 }
 
 fal_status fal_cl_session_open(fal_context *ctx, const fal_model *model, int n_ctx, fal_session **out, fal_error *err)
@@ -168,7 +194,8 @@ fal_status fal_cl_session_open(fal_context *ctx, const fal_model *model, int n_c
     s->v_cache = calloc((size_t)c->n_layer, sizeof(fal_cl_buffer *));
     if (!s->weights || !s->uploads || !s->layers || !s->k_cache || !s->v_cache)
         st = fal_fail(err, FAL_ERR_MEMORY, NULL, "opencl: no memory for a session");
-    /* The cache comes before the weights: a context that is too long is then refused at once. */
+    /* What cannot fit is refused before the device is filled with a part of it. */
+    if (st == FAL_OK) st = fal_cl_need_room(ctx, "the model with its context", session_bytes(s), err);
     if (st == FAL_OK) st = alloc_cache(s, err);
     if (st == FAL_OK) st = upload_rope_tables(s, err);
     if (st == FAL_OK) st = alloc_scratch(s, err);
@@ -187,6 +214,7 @@ void fal_cl_session_close(fal_session *s)
     fal_cl_free(ctx, s->next);
     fal_cl_free(ctx, s->head_in);
     fal_cl_free(ctx, s->lists);
+    fal_cl_free(ctx, s->parts);
     fal_cl_free(ctx, s->pinned);
     fal_cl_free(ctx, s->tokens);
     for (int i = 0; i < FAL_N_SITES; i++) fal_cl_free(ctx, s->site[i]);
@@ -208,7 +236,7 @@ void fal_cl_session_close(fal_session *s)
 fal_status fal_cl_reset(fal_session *s, fal_error *err)
 {
     if (!s) return fal_fail(err, FAL_ERR_INPUT, NULL, "opencl: the session is NULL");
-    fal_cl_buffer *const others[] = { s->tokens, s->pinned, s->lists, s->head_in, s->next };
+    fal_cl_buffer *const others[] = { s->tokens, s->pinned, s->parts, s->lists, s->head_in, s->next };
     fal_status st = FAL_OK;
     for (int layer = 0; st == FAL_OK && layer < s->model->config.n_layer; layer++) {
         st = fal_cl_poison(s->ctx, s->k_cache[layer], err);
@@ -239,9 +267,9 @@ void fal_cl_session_memory(const fal_session *s, fal_memory *out)
     for (int layer = 0; layer < s->model->config.n_layer; layer++)
         out->kv_bytes += fal_cl_size(s->k_cache[layer]) + fal_cl_size(s->v_cache[layer]);
     for (int i = 0; i < FAL_N_SITES; i++) out->scratch_bytes += fal_cl_size(s->site[i]);
-    out->scratch_bytes += fal_cl_size(s->tokens) + fal_cl_size(s->pinned) + fal_cl_size(s->lists) +
-                          fal_cl_size(s->head_in) + fal_cl_size(s->next) + fal_cl_size(s->cos_table) +
-                          fal_cl_size(s->sin_table);
+    out->scratch_bytes += fal_cl_size(s->tokens) + fal_cl_size(s->pinned) + fal_cl_size(s->parts) +
+                          fal_cl_size(s->lists) + fal_cl_size(s->head_in) + fal_cl_size(s->next) +
+                          fal_cl_size(s->cos_table) + fal_cl_size(s->sin_table);
 }
 
 /* ---- taps ------------------------------------------------------------------------------------------------------- */
@@ -341,7 +369,7 @@ static fal_status attention_block(const chunk *k, int layer, const fal_cl_buffer
     TAP(k_rope, layer);
     RUN(kv_store, n, c->n_head_kv, c->head_dim, k->pos, SITE(k_rope), SITE(v), s->k_cache[layer], s->v_cache[layer]);
     RUN(attention, n, c->n_head, c->n_head_kv, c->head_dim, k->pos, SITE(q_rope), s->k_cache[layer], s->v_cache[layer],
-        SITE(attn));
+        s->parts, SITE(attn));
     TAP(attn, layer);
     RUN(matmul, n, n_q, c->n_embd, w->attn_output->type, b->attn_output, SITE(attn), SITE(attn_output));
     TAP(attn_output, layer);

@@ -11,12 +11,18 @@ fal_status fal_cl_matmul_run(fal_context *ctx, int n_tokens, int n_in, int n_out
     if (st != FAL_OK) return st;
     const fal_cl_arg args[] = { FAL_CL_INT(n_tokens), FAL_CL_INT(n_in), FAL_CL_INT(n_out), FAL_CL_BUFFER(w),
                                 FAL_CL_BUFFER(x), FAL_CL_BUFFER(y) };
-    /* The CPU kernel tells tiles and single tokens apart by itself. */
-    const bool is_cpu = fal_cl_is_cpu(ctx), is_tiled = is_cpu || n_tokens > 1;
-    const size_t per_group = is_cpu ? FAL_CL_CPU_ROWS : FAL_CL_GROUP / 32;
-    const size_t n_blocks = ((size_t)n_out + per_group - 1) / per_group;
-    const size_t n_tiles = is_tiled ? ((size_t)n_tokens + FAL_CL_TILE - 1) / FAL_CL_TILE : (size_t)n_tokens;
-    return FAL_CL_LAUNCH(ctx, "matmul", !is_cpu && is_tiled ? "tiled" : NULL, type_name, n_blocks * n_tiles, args, err);
+    const bool is_tiled = n_tokens >= FAL_CL_MIN_TILED;
+    const char *how = is_tiled ? "tiled" : NULL;
+    size_t n_rows = is_tiled ? FAL_CL_SIDE : FAL_CL_GROUP / 32, n_tile = is_tiled ? FAL_CL_SIDE : 1;
+    /* asymmetry: the variant for CPUs has no twin; its kernel tells tiles and single tokens apart by itself. */
+    if (fal_cl_is_cpu(ctx)) {
+        how = NULL;
+        n_rows = FAL_CL_CPU_ROWS;
+        n_tile = FAL_CL_TILE;
+    }
+    /* asymmetry: end */
+    const size_t n_blocks = ((size_t)n_out - 1) / n_rows + 1, n_tiles = ((size_t)n_tokens - 1) / n_tile + 1;
+    return FAL_CL_LAUNCH(ctx, "matmul", how, type_name, n_blocks * n_tiles, args, err);
 }
 
 fal_status fal_cl_matmul(fal_context *ctx, const fal_matmul_args *a, fal_error *err)

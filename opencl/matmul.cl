@@ -36,42 +36,49 @@ static void matmul(int type, ARGS)
 
 #else
 
-/* One slice of 32 lanes per row, for n_tile (a constant after inlining) tokens. A token's sum has the same order in
-   either kernel, so its result does not depend on how many came with it. */
-static void matmul(__local float *part, int type, int n_tile, ARGS)
+/* One slice of 32 lanes per row of a token. A token's sum does not depend on how many came with it. */
+static void matmul(__local float *part, int type, ARGS)
 {
     const long n_blocks = (n_out + FAL_GROUP / 32 - 1) / (FAL_GROUP / 32);
     const int lane = (int)get_local_id(0) & 31;
     const int r = (int)(get_group_id(0) % n_blocks) * (FAL_GROUP / 32) + (int)get_local_id(0) / 32;
-    const int t0 = (int)(get_group_id(0) / n_blocks) * n_tile;
+    const long t = get_group_id(0) / n_blocks;
     const __global uchar *row = w + min(r, n_out - 1) * fal_row_bytes(type, n_in); /* w[r,:] */
-    float4 sum[FAL_TILE];
-    for (int j = 0; j < n_tile; j++) sum[j] = (float4)(0.0f);
-    const int n_steps = (n_in + FAL_STEP - 1) / FAL_STEP;
-    for (int step = 0; step < n_steps; step++) {
-        float4 a, b;
-        int at_a, at_b;
-        fal_lane_weights(type, row, n_in, step, lane, &a, &b, &at_a, &at_b);
-        for (int j = 0; j < n_tile; j++) {
-            const __global float *x_t = x + (long)min(t0 + j, n_tokens - 1) * n_in; /* x[t,:] */
-            sum[j] += a * fal_load_4(x_t, at_a, n_in) + b * fal_load_4(x_t, at_b, n_in);
-        }
-    }
-    for (int j = 0; j < n_tile; j++) {
-        const float total = fal_sum_32(part, (sum[j].x + sum[j].y) + (sum[j].z + sum[j].w));
-        if (lane == 0 && r < n_out && t0 + j < n_tokens) y[(long)(t0 + j) * n_out + r] = total;
+    const float sum = fal_sum_32(part, fal_lane_times(type, row, n_in, lane, x + t * n_in));
+    if (lane == 0 && r < n_out) y[t * n_out + r] = sum;
+}
+
+/* One work-group per tile of FAL_SIDE rows and FAL_SIDE tokens; the row tiles of the same tokens are neighbours. Sums
+   have another order than above, the same for every token. */
+static void matmul_tiled(__local float *tile, int type, ARGS)
+{
+    const long n_blocks = (n_out + FAL_SIDE - 1) / FAL_SIDE;
+    const int r0 = (int)(get_group_id(0) % n_blocks) * FAL_SIDE;
+    const int t0 = (int)(get_group_id(0) / n_blocks) * FAL_SIDE;
+    const __global uchar *row = w + min(r0 + fal_tile_row(), n_out - 1) * fal_row_bytes(type, n_in); /* w[r,:] */
+    const __global float *x_t = x + (long)min(t0 + fal_tile_token(), n_tokens - 1) * n_in; /* x[t,:] */
+    const int r1 = r0 + 4 * fal_tile_x(), t1 = t0 + 4 * fal_tile_y();
+    float4 sum[8];
+    fal_tile_times(tile, type, row, x_t, n_in, t1 < n_tokens, sum);
+    for (int i = 0; i < 8; i++) {
+        const int r = r1 + i % 4 + i / 4 * 32;
+        if (r >= n_out) continue;
+        if (t1 < n_tokens) y[(long)t1 * n_out + r] = sum[i].x;
+        if (t1 + 1 < n_tokens) y[(long)(t1 + 1) * n_out + r] = sum[i].y;
+        if (t1 + 2 < n_tokens) y[(long)(t1 + 2) * n_out + r] = sum[i].z;
+        if (t1 + 3 < n_tokens) y[(long)(t1 + 3) * n_out + r] = sum[i].w;
     }
 }
 #define KERNEL(name, type)                                                                                             \
     FAL_KERNEL fal_cl_matmul_##name(ARGS)                                                                              \
     {                                                                                                                  \
         __local float part[FAL_GROUP];                                                                                 \
-        matmul(part, type, 1, PASS);                                                                                   \
+        matmul(part, type, PASS);                                                                                      \
     }                                                                                                                  \
     FAL_KERNEL fal_cl_matmul__tiled_##name(ARGS)                                                                       \
     {                                                                                                                  \
-        __local float part[FAL_GROUP];                                                                                 \
-        matmul(part, type, FAL_TILE, PASS);                                                                            \
+        __local float tile[FAL_TILE_FLOATS] __attribute__((aligned(16)));                                              \
+        matmul_tiled(tile, type, PASS);                                                                                \
     }
 
 #endif

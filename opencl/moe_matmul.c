@@ -24,20 +24,31 @@ fal_status fal_cl_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, i
                         "opencl: moe_matmul of %d tokens with %d experts each exceeds %d slots", n_tokens,
                         n_expert_used, INT_MAX);
     const int n_slots = n_tokens * n_expert_used, x_div = x_per_slot ? 1 : n_expert_used;
-    /* With two slots an expert on average, reading each weight row once pays for ordering the slots. */
-    const bool is_grouped = n_slots / 2 >= n_expert;
+    /* With a few slots an expert on average, reading each weight row once pays for ordering the slots. */
+    bool is_grouped = n_tokens >= FAL_CL_MIN_TILED && n_slots / 4 >= n_expert;
+    size_t n_rows = is_grouped ? FAL_CL_SIDE : FAL_CL_GROUP / 32;
+    /* asymmetry: the variant for CPUs has no twin. */
+    if (fal_cl_is_cpu(ctx)) {
+        is_grouped = n_slots / 2 >= n_expert;
+        n_rows = FAL_CL_CPU_ROWS;
+    }
+    /* asymmetry: end */
     if (is_grouped) {
         const fal_cl_arg args[] = { FAL_CL_INT(n_slots), FAL_CL_INT(n_expert), FAL_CL_BUFFER(ids),
                                     FAL_CL_BUFFER(lists) };
-        st = FAL_CL_LAUNCH(ctx, "moe_matmul", "group", NULL, fal_cl_groups(ctx, (size_t)n_expert), args, err);
+        st = FAL_CL_LAUNCH(ctx, "moe_matmul", "group", NULL, (size_t)n_expert, args, err);
         if (st != FAL_OK) return st;
     }
     const fal_cl_arg args[] = { FAL_CL_INT(n_slots), FAL_CL_INT(n_expert), FAL_CL_INT(x_div), FAL_CL_INT(n_in),
                                 FAL_CL_INT(n_out), FAL_CL_BUFFER(w), FAL_CL_BUFFER(x), FAL_CL_BUFFER(ids),
                                 FAL_CL_BUFFER(lists), FAL_CL_BUFFER(y) };
-    const size_t per_group = fal_cl_is_cpu(ctx) ? FAL_CL_CPU_ROWS : FAL_CL_GROUP / 32;
-    const size_t n_blocks = ((size_t)n_out + per_group - 1) / per_group;
-    const size_t n_times = (size_t)(is_grouped ? n_expert : n_slots);
+    const size_t n_blocks = ((size_t)n_out - 1) / n_rows + 1;
+    /* An expert has at most one slot of a token: with a turn for each tile of tokens, no work-group takes two. */
+    size_t n_times = (size_t)n_slots;
+    if (is_grouped) n_times = (size_t)n_expert * (((size_t)n_tokens - 1) / FAL_CL_SIDE + 1);
+    /* asymmetry: the variant for CPUs takes all slots of an expert in one work-item. */
+    if (fal_cl_is_cpu(ctx) && is_grouped) n_times = (size_t)n_expert;
+    /* asymmetry: end */
     return FAL_CL_LAUNCH(ctx, "moe_matmul", is_grouped ? "grouped" : NULL, type_name, n_blocks * n_times, args, err);
 }
 

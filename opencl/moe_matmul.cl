@@ -2,21 +2,18 @@
 
 /* A slot is one (token, chosen expert) pair, numbered t * n_expert_used + s. x_div is n_expert_used when the slots of a
    token share x[t,:], else 1. lists holds, for the grouped kernels, n_expert + 1 offsets and after them all slots
-   ordered by expert: then a weight row is read once for up to FAL_TILE slots. */
+   ordered by expert: then a weight row is read once for many slots. */
 #define ARGS                                                                                                           \
     int n_slots, int n_expert, int x_div, int n_in, int n_out, const __global uchar *w, const __global float *x,       \
         const __global int *ids, const __global int *lists, __global float *y
 #define PASS n_slots, n_expert, x_div, n_in, n_out, w, x, ids, lists, y
 
-/* Makes lists: one work-item per expert, which counts and then writes its own slots in ascending order. */
 #if FAL_CPU
+
+/* Makes lists: one work-item per expert, which counts and then writes its own slots in ascending order. */
 FAL_KERNEL fal_cl_moe_matmul__cpu_group(int n_slots, int n_expert, const __global int *ids, __global int *lists)
-#else
-FAL_KERNEL fal_cl_moe_matmul__group(int n_slots, int n_expert, const __global int *ids, __global int *lists)
-#endif
 {
     const int e = (int)get_global_id(0);
-    if (e >= n_expert) return;
     int before = 0, mine = 0;
     for (int i = 0; i < n_slots; i++) {
         before += ids[i] < e;
@@ -29,8 +26,6 @@ FAL_KERNEL fal_cl_moe_matmul__group(int n_slots, int n_expert, const __global in
     for (int i = 0; i < n_slots; i++)
         if (ids[i] == e) *out++ = i;
 }
-
-#if FAL_CPU
 
 /* One work-item per FAL_CPU_ROWS rows of a slot. */
 static void moe_matmul(int type, ARGS)
@@ -85,6 +80,36 @@ static void moe_matmul_grouped(int type, ARGS)
 
 #else
 
+/* Makes lists: one work-group per expert, each work-item counting in its own stretch of slots; then all write theirs in
+   ascending order. */
+FAL_KERNEL fal_cl_moe_matmul__group(int n_slots, int n_expert, const __global int *ids, __global int *lists)
+{
+    __local int befores[FAL_GROUP];
+    __local int mines[FAL_GROUP];
+    const int e = (int)get_group_id(0), id = (int)get_local_id(0);
+    const int stretch = (n_slots + FAL_GROUP - 1) / FAL_GROUP;
+    const int first = min(n_slots, id * stretch), end = min(n_slots, first + stretch);
+    int before = 0, mine = 0;
+    for (int i = first; i < end; i++) {
+        before += ids[i] < e;
+        mine += ids[i] == e;
+    }
+    befores[id] = before;
+    mines[id] = mine;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    int total = 0, at = 0, offset = 0; /* slots of this expert, before this stretch, and of lower experts */
+    for (int j = 0; j < FAL_GROUP; j++) {
+        total += mines[j];
+        at += j < id ? mines[j] : 0;
+        offset += befores[j];
+    }
+    if (id == 0) lists[e] = offset;
+    if (id == 0 && e == n_expert - 1) lists[n_expert] = offset + total;
+    __global int *out = lists + n_expert + 1 + offset + at;
+    for (int i = first; i < end; i++)
+        if (ids[i] == e) *out++ = i;
+}
+
 /* One slice of 32 lanes per row of a slot. */
 static void moe_matmul(__local float *part, int type, ARGS)
 {
@@ -94,44 +119,35 @@ static void moe_matmul(__local float *part, int type, ARGS)
     const int r = (int)(get_group_id(0) % n_blocks) * (FAL_GROUP / 32) + (int)get_local_id(0) / 32;
     const __global uchar *row = w + ((long)ids[slot] * n_out + min(r, n_out - 1)) * fal_row_bytes(type, n_in);
     const __global float *x_s = x + (long)(slot / x_div) * n_in; /* x[t,:] or x[t,s,:] */
-    float4 sum = (float4)(0.0f);
-    const int n_steps = (n_in + FAL_STEP - 1) / FAL_STEP;
-    for (int step = 0; step < n_steps; step++) {
-        float4 a, b;
-        int at_a, at_b;
-        fal_lane_weights(type, row, n_in, step, lane, &a, &b, &at_a, &at_b);
-        sum += a * fal_load_4(x_s, at_a, n_in) + b * fal_load_4(x_s, at_b, n_in);
-    }
-    const float total = fal_sum_32(part, (sum.x + sum.y) + (sum.z + sum.w));
-    if (lane == 0 && r < n_out) y[(long)slot * n_out + r] = total;
+    const float sum = fal_sum_32(part, fal_lane_times(type, row, n_in, lane, x_s));
+    if (lane == 0 && r < n_out) y[(long)slot * n_out + r] = sum;
 }
 
-/* One slice of 32 lanes per row of an expert, for all slots that chose it; sums in the same order as above. */
-static void moe_matmul_grouped(__local float *part, int type, ARGS)
+/* One work-group per FAL_SIDE rows of an expert and every n_turns-th FAL_SIDE of the slots that chose it. Experts
+   differ in their slots; many short work-groups, those without a slot at the end, even that out. */
+static void moe_matmul_grouped(__local float *tile, int type, ARGS)
 {
-    const long n_blocks = (n_out + FAL_GROUP / 32 - 1) / (FAL_GROUP / 32);
-    const int lane = (int)get_local_id(0) & 31;
-    const int e = (int)(get_group_id(0) / n_blocks);
-    const int r = (int)(get_group_id(0) % n_blocks) * (FAL_GROUP / 32) + (int)get_local_id(0) / 32;
-    const __global uchar *row = w + ((long)e * n_out + min(r, n_out - 1)) * fal_row_bytes(type, n_in);
+    const long n_blocks = (n_out + FAL_SIDE - 1) / FAL_SIDE, n_turns = get_num_groups(0) / (n_blocks * n_expert);
+    const int turn = (int)(get_group_id(0) / (n_blocks * n_expert));
+    const int e = (int)(get_group_id(0) / n_blocks % n_expert);
+    const int r0 = (int)(get_group_id(0) % n_blocks) * FAL_SIDE, r1 = r0 + 4 * fal_tile_x();
+    const __global uchar *row =
+        w + ((long)e * n_out + min(r0 + fal_tile_row(), n_out - 1)) * fal_row_bytes(type, n_in);
     const __global int *slots = lists + n_expert + 1;
     const int end = lists[e + 1];
-    const int n_steps = (n_in + FAL_STEP - 1) / FAL_STEP;
-    for (int i = lists[e]; i < end; i += FAL_TILE) { /* the same for every work-item of the group */
-        float4 sum[FAL_TILE];
-        for (int j = 0; j < FAL_TILE; j++) sum[j] = (float4)(0.0f);
-        for (int step = 0; step < n_steps; step++) {
-            float4 a, b;
-            int at_a, at_b;
-            fal_lane_weights(type, row, n_in, step, lane, &a, &b, &at_a, &at_b);
-            for (int j = 0; j < FAL_TILE; j++) {
-                const __global float *x_s = x + (long)(slots[min(i + j, end - 1)] / x_div) * n_in;
-                sum[j] += a * fal_load_4(x_s, at_a, n_in) + b * fal_load_4(x_s, at_b, n_in);
-            }
-        }
-        for (int j = 0; j < FAL_TILE; j++) {
-            const float total = fal_sum_32(part, (sum[j].x + sum[j].y) + (sum[j].z + sum[j].w));
-            if (lane == 0 && r < n_out && i + j < end) y[(long)slots[i + j] * n_out + r] = total;
+    /* the same steps for every work-item of the group */
+    for (long i0 = lists[e] + turn * FAL_SIDE; i0 < end; i0 += n_turns * FAL_SIDE) {
+        const int i1 = (int)i0 + 4 * fal_tile_y();
+        const __global float *x_s = x + (long)(slots[min((int)i0 + fal_tile_token(), end - 1)] / x_div) * n_in;
+        float4 sum[8];
+        fal_tile_times(tile, type, row, x_s, n_in, i1 < end, sum);
+        for (int i = 0; i < 8; i++) {
+            const int r = r1 + i % 4 + i / 4 * 32;
+            if (r >= n_out) continue;
+            if (i1 < end) y[(long)slots[i1] * n_out + r] = sum[i].x;
+            if (i1 + 1 < end) y[(long)slots[i1 + 1] * n_out + r] = sum[i].y;
+            if (i1 + 2 < end) y[(long)slots[i1 + 2] * n_out + r] = sum[i].z;
+            if (i1 + 3 < end) y[(long)slots[i1 + 3] * n_out + r] = sum[i].w;
         }
     }
 }
@@ -143,8 +159,8 @@ static void moe_matmul_grouped(__local float *part, int type, ARGS)
     }                                                                                                                  \
     FAL_KERNEL fal_cl_moe_matmul__grouped_##name(ARGS)                                                                 \
     {                                                                                                                  \
-        __local float part[FAL_GROUP];                                                                                 \
-        moe_matmul_grouped(part, type, PASS);                                                                          \
+        __local float tile[FAL_TILE_FLOATS] __attribute__((aligned(16)));                                              \
+        moe_matmul_grouped(tile, type, PASS);                                                                          \
     }
 
 #endif

@@ -24,9 +24,11 @@ fal_status fal_cl_rope_run(fal_context *ctx, int n_tokens, int n_head, int head_
 fal_status fal_cl_kv_store_run(fal_context *ctx, int n_tokens, int n_head_kv, int head_dim, int first_pos,
                                const fal_cl_buffer *k, const fal_cl_buffer *v, fal_cl_buffer *k_cache,
                                fal_cl_buffer *v_cache, fal_error *err);
+/* parts: scratch of at least fal_cl_attention_parts_bytes, whose content nobody else needs. */
 fal_status fal_cl_attention_run(fal_context *ctx, int n_tokens, int n_head, int n_head_kv, int head_dim, int first_pos,
                                 const fal_cl_buffer *q, const fal_cl_buffer *k_cache, const fal_cl_buffer *v_cache,
-                                fal_cl_buffer *y, fal_error *err);
+                                fal_cl_buffer *parts, fal_cl_buffer *y, fal_error *err);
+size_t fal_cl_attention_parts_bytes(int n_ctx, int n_head, int head_dim);
 fal_status fal_cl_add_run(fal_context *ctx, int n_tokens, int n_embd, const fal_cl_buffer *a, const fal_cl_buffer *b,
                           fal_cl_buffer *y, fal_error *err);
 fal_status fal_cl_softmax_run(fal_context *ctx, int n_rows, int n_cols, const fal_cl_buffer *x, fal_cl_buffer *y,

@@ -52,7 +52,7 @@ says err "usage: falsify"
 expect 2 rnu
 says err "did you mean 'run'"
 for c in help version --version --help; do expect 0 "$c"; done
-for c in run plan validate devices inspect observe; do
+for c in run plan validate devices inspect observe bench; do
     expect 0 help $c
     expect 0 $c --help
     says out "falsify $c"
@@ -66,7 +66,24 @@ expect 2 run --timeout 0
 expect 2 run --color sometimes
 expect 2 run surplus
 
+run --version
+says out "CUDA device code:"
+expect 2 run --repeat 0
+expect 2 bench
+expect 2 bench --backend nope
+expect 2 bench --backend reference --tokens 0
+expect 2 bench --backend reference --variants fast
+expect 3 bench --backend reference --model "$work/no-such.gguf"
+expect 0 bench --backend reference --context 4 --tokens 2 --runs 2
+says out "as step by step"
+expect 0 bench --backend reference --context 4 --tokens 2 --runs 1 --json
+json <"$work/out" && ok || bad "bench --json is not JSON"
+
 # ---- filters that match nothing ----
+expect 4 run --only "$few*"
+expect 4 plan --no-probe --only FALSIFY-RN-0O6
+says err "did you mean '$few'"
+expect 0 plan --no-probe --only "$few"
 expect 4 run -k FALSIFY-RN-0O6
 says err "did you mean '$few'"
 expect 4 plan --no-probe -k 'nothing*'
@@ -122,6 +139,9 @@ if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k 
         "$program" plan --no-probe >/dev/full 2>/dev/null
         [ $? = 8 ] && ok || bad "plan > /dev/full is not exit 8"
     fi
+    # for profilers: what was observed without taps is not judged, and the run is not complete
+    expect 5 run --only FALSIFY-QW3-MOE-FORWARD-004/logits/reference/p0 --backend reference --require reference --no-taps --repeat 2 --evidence "$work/ev2"
+    says out "not_run"
     expect 8 run -k $few --backend opencl --evidence /dev/null/evidence
     expect 8 run -k $few --backend opencl --evidence "$work/ev1" --keep-observations /dev/null/keep
 

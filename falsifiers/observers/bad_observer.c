@@ -1,4 +1,4 @@
-/* An observer that misbehaves on purpose, in the way that the spec's device names; the parent must tell each from an answer. */
+/* An observer that misbehaves on purpose, in the way that the spec's device names; the parent must tell each apart. */
 #include "harness/observe.h"
 
 #include <fcntl.h>
@@ -47,7 +47,8 @@ static void write_without_taps(const fal_spec *spec)
 static void write_truncated(const fal_spec *spec)
 {
     struct stat sb;
-    if (!observe_well(spec, spec->backend) || stat(spec->out, &sb) != 0 || truncate(spec->out, sb.st_size / 2) != 0) _exit(9);
+    if (!observe_well(spec, spec->backend) || stat(spec->out, &sb) != 0 || truncate(spec->out, sb.st_size / 2) != 0)
+        _exit(9);
     say_ok();
 }
 
@@ -58,8 +59,10 @@ static void write_of_another(const fal_spec *spec)
     fal_error err = { 0 };
     other.device = "";
     other.backend = "reference";
-    if (fal_observe(&other, &err) == FAL_OK) say_ok();
-    else _exit(9);
+    if (fal_observe(&other, &err) == FAL_OK)
+        say_ok();
+    else
+        _exit(9);
 }
 
 static void crash(void)
@@ -94,28 +97,53 @@ static void behave(const fal_spec *spec, const char *how, char *progress)
 {
     if (progress) snprintf(progress, 256, "at r0 blk.2.attn");
     if (strcmp(how, "well") == 0) {
+        if (observe_well(spec, spec->backend))
+            say_ok();
+        else
+            say("{\"status\":\"internal\",\"message\":\"cannot behave\"}\n");
+    } else if (strcmp(how, "crash") == 0)
+        crash();
+    else if (strcmp(how, "abandon") == 0)
+        abandon();
+    else if (strcmp(how, "hang") == 0)
+        for (;;) pause();
+    else if (strcmp(how, "spin") == 0)
+        for (;;) fputc('.', stderr);
+    else if (strcmp(how, "exit3") == 0)
+        exit(3);
+    else if (strcmp(how, "half") == 0) {
+        say("{\"status\":");
+        exit(0);
+    } else if (strcmp(how, "garbage") == 0)
+        say("warning: something from a driver\n");
+    else if (strcmp(how, "unknown_status") == 0)
+        say("{\"status\":\"splendid\"}\n");
+    else if (strcmp(how, "two_answers") == 0) {
+        say("{\"status\":\"input\"}\n{\"status\":\"ok\"}\n");
+    } else if (strcmp(how, "endless") == 0)
+        for (;;) say("{\"status\":\"ok\", \"message\": \"and so on");
+    else if (strcmp(how, "no_file") == 0)
+        say_ok();
+    else if (strcmp(how, "truncated") == 0)
+        write_truncated(spec);
+    else if (strcmp(how, "missing_taps") == 0)
+        write_without_taps(spec);
+    else if (strcmp(how, "other_backend") == 0)
+        write_of_another(spec);
+    else if (strcmp(how, "flood") == 0) {
+        flood();
         if (observe_well(spec, spec->backend)) say_ok();
-        else say("{\"status\":\"internal\",\"message\":\"cannot behave\"}\n");
-    } else if (strcmp(how, "crash") == 0) crash();
-    else if (strcmp(how, "abandon") == 0) abandon();
-    else if (strcmp(how, "hang") == 0) for (;;) pause();
-    else if (strcmp(how, "spin") == 0) for (;;) fputc('.', stderr);
-    else if (strcmp(how, "exit3") == 0) exit(3);
-    else if (strcmp(how, "half") == 0) { say("{\"status\":"); exit(0); }
-    else if (strcmp(how, "garbage") == 0) say("warning: something from a driver\n");
-    else if (strcmp(how, "unknown_status") == 0) say("{\"status\":\"splendid\"}\n");
-    else if (strcmp(how, "two_answers") == 0) { say("{\"status\":\"input\"}\n{\"status\":\"ok\"}\n"); }
-    else if (strcmp(how, "endless") == 0) for (;;) say("{\"status\":\"ok\", \"message\": \"and so on");
-    else if (strcmp(how, "no_file") == 0) say_ok();
-    else if (strcmp(how, "truncated") == 0) write_truncated(spec);
-    else if (strcmp(how, "missing_taps") == 0) write_without_taps(spec);
-    else if (strcmp(how, "other_backend") == 0) write_of_another(spec);
-    else if (strcmp(how, "flood") == 0) { flood(); if (observe_well(spec, spec->backend)) say_ok(); }
-    else if (strcmp(how, "die_later") == 0) { if (observe_well(spec, spec->backend)) say_ok(); exit(0); }
-    else if (strcmp(how, "blocked") == 0) say("{\"status\":\"blocked\",\"message\":\"no such device\",\"hint\":\"plug it in\"}\n");
-    else if (strcmp(how, "device") == 0) say("{\"status\":\"device\",\"message\":\"ecc error\"}\n");
-    else if (strcmp(how, "refuse") == 0) say("{\"status\":\"input\",\"message\":\"token 99 \",\"hint\":\"\",\"contract\":\"a-v1\"}\n");
-    else exit(8);
+    } else if (strcmp(how, "die_later") == 0) {
+        if (observe_well(spec, spec->backend)) say_ok();
+        exit(0);
+    } else if (strcmp(how, "blocked") == 0)
+        say("{\"status\":\"blocked\",\"message\":\"no such device\",\"hint\":\"plug it in\"}\n");
+    else if (strcmp(how, "device") == 0)
+        say("{\"status\":\"device\",\"message\":\"ecc error\"}\n");
+    else if (strcmp(how, "refuse") == 0)
+        say("{\"status\":\"input\",\"message\":\"token 99 \",\"hint\":\"\",\"contract\":\"a-v1\"}\n");
+    else
+        exit(8);
 }
 
 int main(void)
@@ -131,6 +159,7 @@ int main(void)
             if (p != MAP_FAILED) progress = p;
         }
         json_object_del(j, "progress_fd");
+        json_object_del(j, "known_model"); /* what the parent knows of the model; not part of the spec */
         fal_spec_box *box = NULL;
         const fal_spec *spec = NULL;
         fal_error err = { 0 };

@@ -67,8 +67,8 @@ static void refused(fal_status st, const fal_error *e, const char *op, const cha
     } while (0)
 #define REFUSES_TYPES(op, base)                                                                                        \
     do {                                                                                                               \
-        REFUSES(op, base, type, FAL_TYPE_Q5_K);                                                                        \
-        REFUSES(op, base, type, FAL_TYPE_BF16);                                                                        \
+        REFUSES(op, base, type, 2); /* Q4_0 */                                                                         \
+        REFUSES(op, base, type, FAL_TYPE_I8);                                                                          \
         REFUSES(op, base, type, 4);                                                                                    \
         REFUSES(op, base, type, UINT32_MAX);                                                                           \
     } while (0)

@@ -7,6 +7,12 @@
 
 Suite *fal_suite_contract_rules(void);
 
+/* A check of the sample, the same with parameters, and throughputs that may stand in its place. */
+#define LOADS      "preload, judge: preload, against: none, limit: {max: 0}, basis: counted}"
+#define LOADS_WITH "preload, judge: preload, against: none, limit: {max: 0}, basis: counted, with: "
+#define THROUGHPUT "throughput, judge: throughput, against: none, limit: {min: 1}"
+#define SESSION    "with: {context: 16, n_tokens: 8, runs: 2"
+
 /* ---- one change, one refusal ---- */
 
 typedef struct {
@@ -145,6 +151,15 @@ static const change changes[] = {
     { "CON-009", "        op: moe_matmul\n", "        op: moe_matmul\n        prompts: [short]\n", "prompts" },
     { "CON-009", "        n_greedy: 8\n", "        seeds: [1]\n", "seeds" },
     { "CON-009", "judge: preload, ", "judge: preload, taps: [logits], ", "taps" },
+    /* parameters that belong to one kind of observation */
+    { "CON-009", LOADS, THROUGHPUT ", basis: counted}", NULL },
+    { "CON-009", LOADS, THROUGHPUT ", basis: counted, with: {context: 16, n_tokens: 8}}", NULL },
+    { "CON-009", LOADS, THROUGHPUT ", basis: counted, taps: [logits], " SESSION "}}", "taps" },
+    { "CON-008", LOADS, THROUGHPUT ", basis: counted, with: {context: 16, n_tokens: 8, runs: 0}}", "0}}" },
+    { "CON-008", LOADS, THROUGHPUT ", basis: counted, " SESSION ", full_size: 2}}", "2}}" },
+    { "CON-013", LOADS, THROUGHPUT ", basis: counted, " SESSION ", n_ctx: 23}}", "{context" },
+    { "CON-001", LOADS, THROUGHPUT ", basis: counted, " SESSION ", device: x}}", "device: x" },
+    { "CON-001", LOADS, LOADS_WITH "{context: 16}}", "context" },
     { "CON-009", "        prompts: [truth-0]\n", "        prompts: [short]\n", "short" }, /* the oracle has no answer */
     { "CON-009", "        prompts: [truth-0, short]\n", "        prompts: [short]\n", NULL },
     { "CON-009", "    retired: true\n    end_condition: the GPU path exists\n", "    retired: true\n", NULL },
@@ -240,6 +255,30 @@ START_TEST(every_rule_refuses)
 }
 END_TEST
 
+START_TEST(throughput_is_read)
+{
+    fal_test_write_changed(LOADS, THROUGHPUT ", basis: counted, " SESSION
+                                             ", n_ctx: 24, full_size: true, variant: fast, device_name: RTX 4090}}");
+    fal_test_loaded l;
+    fal_test_load(&l);
+    ck_assert_msg(l.status == FAL_OK, "%s", l.diag.n ? l.diag.items[0].message : l.err.message);
+    const fal_falsifier *f = NULL;
+    for (int i = 0; i < l.set->n_contracts; i++)
+        for (int k = 0; k < l.set->contracts[i]->n_falsifiers; k++)
+            if (strcmp(l.set->contracts[i]->falsifiers[k].id, "FALSIFY-EK-003") == 0)
+                f = &l.set->contracts[i]->falsifiers[k];
+    ck_assert_ptr_nonnull(f);
+    const fal_params *with = &f->checks[0].with;
+    ck_assert_int_eq(f->checks[0].observe, FAL_OBSERVE_THROUGHPUT);
+    ck_assert_int_eq(with->n_params, 7);
+    ck_assert_double_eq(fal_params_number(with, "full_size", 0), 1);
+    ck_assert_double_eq(fal_params_number(with, "n_ctx", 0), 24);
+    ck_assert_str_eq(fal_params_text(with, "variant", ""), "fast");
+    ck_assert_str_eq(fal_params_text(with, "device_name", ""), "RTX 4090");
+    fal_test_release(&l);
+}
+END_TEST
+
 START_TEST(suggestions_name_what_was_meant)
 {
     static const struct {
@@ -274,6 +313,7 @@ Suite *fal_suite_contract_rules(void)
     TCase *rules = tcase_create("rules");
     tcase_add_checked_fixture(rules, fal_test_make_folder, fal_test_remove_folder);
     tcase_add_loop_test(rules, every_rule_refuses, 0, (int)(sizeof changes / sizeof changes[0]));
+    tcase_add_test(rules, throughput_is_read);
     tcase_add_test(rules, suggestions_name_what_was_meant);
     suite_add_tcase(s, rules);
     return s;

@@ -69,13 +69,15 @@ START_TEST(numbers) /* rule: the generator is fixed: these draws were computed o
 }
 END_TEST
 
-/* Digests over all input arrays of the op's example shape with seed 7. Those of matmul Q4_K and Q6_K, embed, router and
-   moe_sum were computed by a separate program in another language, from the headers' description alone. */
+/* Digests over all input arrays of the op's example shape with seed 7. Those of matmul with K-quants and BF16, embed,
+   router and moe_sum were computed by a separate program in another language, from the headers' description alone. */
 static const struct {
     const char *op, *fill, *type, *sha256;
 } fixed[] = {
     { "matmul", "gauss", "Q4_K", "3fa011a29cdf0214edea5950c8d6a402917bd7c10fe09193d25cd2d4200db5da" },
     { "matmul", "gauss", "Q6_K", "c0f31a37fd07ba2b3ded046ee261edc07d632f14727e07fe886dc9bd93520748" },
+    { "matmul", "gauss", "Q5_K", "56885437d909deea555489264328b16719dd6b58fc869d56ddaf50eb9d2b5bbc" },
+    { "matmul", "gauss", "BF16", "5e4f783ab31545d9a244ac0f16e5d611c4033435124c7d7be7486890d8e0b9a8" },
     { "moe_matmul", "outlier", "Q8_0", "4a973ba074929f1195e15648781d452fd3e0736d848b6519e67abf6afab3b57f" },
     { "embed", "gauss", "F16", "36bac6fcf8a723687947e4938be52c6f2693a9ad6cc631f23dd1948d37c936a7" },
     { "matmul", "uniform", "F32", "f66aa07adcd51d92dacc0bcdca5d5d47d4eac865e3dcd0b34cfe795734e21a61" },
@@ -279,7 +281,7 @@ END_TEST
 
 START_TEST(weights) /* rule: quantised blocks are valid, use all codes and scales, and give sums of about 1 */
 {
-    static const char *const types[] = { "F32", "F16", "Q8_0", "Q4_K", "Q6_K" };
+    static const char *const types[] = { "F32", "F16", "Q8_0", "Q4_K", "Q6_K", "Q5_K", "BF16" };
     const fal_params shape = PARAMS(N("n_tokens", 4), N("n_in", 512), N("n_out", 64), T("type", types[_i]));
     fal_context *ctx = NULL;
     fal_error err = { 0 };
@@ -289,9 +291,10 @@ START_TEST(weights) /* rule: quantised blocks are valid, use all codes and scale
     ck_assert_uint_eq(w->nbytes, 64 * fal_type_row_bytes((uint32_t)fal_type_by_name(types[_i]), 512));
     int seen[64] = { 0 };
     const unsigned char *bytes = w->data;
-    for (size_t b = 0; _i == 3 && b < w->nbytes; b += 144)
+    const bool has_minima = _i == 3 || _i == 5; /* and scales of 6 bits */
+    for (size_t b = 0; has_minima && b < w->nbytes; b += _i == 3 ? 144 : 176)
         for (int k = 4; k < 12; k++) seen[bytes[b + (size_t)k] & 63]++; /* 6-bit scales and minima of the first four groups */
-    for (int k = 0; _i == 3 && k < 64; k++) ck_assert_int_gt(seen[k], 0);
+    for (int k = 0; has_minima && k < 64; k++) ck_assert_int_gt(seen[k], 0);
     ck_assert_int_eq(fal_reference_backend.open(&(const fal_backend_options) { 0 }, &ctx, &err), FAL_OK);
     ck_assert_msg(fal_fixture_run(f, &fal_reference_backend, ctx, &err) == FAL_OK, "%s", err.message);
     size_t n;
@@ -415,7 +418,7 @@ Suite *fal_suite_fixture(void)
     tcase_add_test(t, fills);
     tcase_add_test(t, then_changes);
     tcase_add_test(t, special_inputs);
-    tcase_add_loop_test(t, weights, 0, 5);
+    tcase_add_loop_test(t, weights, 0, 7);
     tcase_add_loop_test(t, all_ops_all_fills, 0, fal_n_ops());
     tcase_add_test(t, overrun_is_seen);
     tcase_add_test(t, refusals);

@@ -1,4 +1,4 @@
-/* Tests of the judgements: every one passes what it must, falsifies what it must, and trusts nothing that could not fail. */
+/* Tests of the judgements: each passes what it must, falsifies what it must, and trusts nothing that cannot fail. */
 #include "falsifiers/metrics.h"
 #include "falsifiers/unit/judge_scene.h"
 
@@ -29,6 +29,12 @@ START_TEST(trial_device)
 }
 END_TEST
 
+START_TEST(trial_code)
+{
+    fal_trial_run(&fal_trials_code[_i]);
+}
+END_TEST
+
 static int count_trials(const fal_trial *t, int n, const char *judge, fal_verdict_kind kind)
 {
     int found = 0;
@@ -38,8 +44,10 @@ static int count_trials(const fal_trial *t, int n, const char *judge, fal_verdic
 
 static int count_all(const char *judge, fal_verdict_kind kind)
 {
-    return count_trials(fal_trials_forward, fal_n_trials_forward, judge, kind) + count_trials(fal_trials_op, fal_n_trials_op, judge, kind) +
-           count_trials(fal_trials_device, fal_n_trials_device, judge, kind);
+    return count_trials(fal_trials_forward, fal_n_trials_forward, judge, kind) +
+           count_trials(fal_trials_op, fal_n_trials_op, judge, kind) +
+           count_trials(fal_trials_device, fal_n_trials_device, judge, kind) +
+           count_trials(fal_trials_code, fal_n_trials_code, judge, kind);
 }
 
 /* Rule: no checker that was never shown to fail, and none that was never shown to pass. */
@@ -67,7 +75,8 @@ START_TEST(the_list_is_whole)
     }
     ck_assert_ptr_null(fal_judgement_find("cosin"));
     for (int v = 0; v < FAL_N_VERDICTS; v++)
-        for (int w = 0; w < v; w++) ck_assert_str_ne(fal_verdict_name((fal_verdict_kind)v), fal_verdict_name((fal_verdict_kind)w));
+        for (int w = 0; w < v; w++)
+            ck_assert_str_ne(fal_verdict_name((fal_verdict_kind)v), fal_verdict_name((fal_verdict_kind)w));
     ck_assert_str_eq(fal_verdict_name((fal_verdict_kind)99), "unknown");
 }
 END_TEST
@@ -181,7 +190,7 @@ START_TEST(the_same_object)
 }
 END_TEST
 
-/* ---- hostile observations ------------------------------------------------------------------------------------------------------- */
+/* ---- hostile observations -------------------------------------------------------------------------------------- */
 
 static uint32_t draw(uint64_t *state, uint32_t n)
 {
@@ -192,7 +201,8 @@ static uint32_t draw(uint64_t *state, uint32_t n)
 /* Replaces one value somewhere in the JSON by one that nobody expects there. */
 static void spoil_json(json_t *j, uint64_t *state)
 {
-    json_t *const values[] = { json_null(), json_integer(-1), json_real(1e300), json_string("x"), json_array(), json_object(), json_integer(INT64_MAX) };
+    json_t *const values[] = { json_null(),  json_integer(-1), json_real(1e300),       json_string("x"),
+                               json_array(), json_object(),    json_integer(INT64_MAX) };
     json_t *const value = values[draw(state, 7)];
     const char *key = NULL;
     size_t at = 0;
@@ -200,7 +210,8 @@ static void spoil_json(json_t *j, uint64_t *state)
         json_t *child = NULL;
         if (json_is_object(j) && json_object_size(j) > 0) {
             void *iter = json_object_iter(j);
-            for (uint32_t i = draw(state, (uint32_t)json_object_size(j)); i > 0; i--) iter = json_object_iter_next(j, iter);
+            for (uint32_t i = draw(state, (uint32_t)json_object_size(j)); i > 0; i--)
+                iter = json_object_iter_next(j, iter);
             key = json_object_iter_key(iter);
             child = json_object_iter_value(iter);
         } else if (json_is_array(j) && json_array_size(j) > 0) {
@@ -209,7 +220,8 @@ static void spoil_json(json_t *j, uint64_t *state)
         } else {
             break;
         }
-        const bool inner = (json_is_object(child) && json_object_size(child) > 0) || (json_is_array(child) && json_array_size(child) > 0);
+        const bool inner = (json_is_object(child) && json_object_size(child) > 0) ||
+                           (json_is_array(child) && json_array_size(child) > 0);
         if (!inner || draw(state, 4) == 0) {
             if (json_is_object(j)) json_object_set(j, key, value);
             else json_array_set(j, at, value);
@@ -225,6 +237,7 @@ static void spoil_tensor(fal_draft *d, uint64_t *state)
     if (d->n == 0) return;
     fal_draft_tensor *const t = &d->tensors[draw(state, (uint32_t)d->n)];
     const int64_t n = (int64_t)(t->nbytes / 4);
+    if (n == 0) return;
     switch (draw(state, 6)) {
     case 0: fal_draft_drop(d, t->name); break;
     case 1: fal_draft_poison(d, t->name); break;
@@ -235,8 +248,8 @@ static void spoil_tensor(fal_draft *d, uint64_t *state)
     }
 }
 
-/* Rule: an observation may come from anyone. Whatever is in it, the judge ends, explains itself, and never lets a value pass
-   that its limit does not hold. */
+/* Rule: an observation may come from anyone. Whatever is in it, the judge ends, explains itself, and lets no NaN and no
+   empty comparison pass. */
 static void try_spoilt(const fal_trial *t, int seed)
 {
     uint64_t state = (uint64_t)seed * 77 + 5;
@@ -252,7 +265,8 @@ static void try_spoilt(const fal_trial *t, int seed)
         }
         if (fal_scene_try(&s, &v)) {
             ck_assert(v.kind < FAL_N_VERDICTS && v.kind != FAL_NOT_RUN && v.reason[0] != '\0');
-            ck_assert(memchr(v.reason, 0, sizeof v.reason) && memchr(v.detail, 0, sizeof v.detail) && memchr(v.worst, 0, sizeof v.worst));
+            ck_assert(memchr(v.reason, 0, sizeof v.reason) && memchr(v.detail, 0, sizeof v.detail) &&
+                      memchr(v.worst, 0, sizeof v.worst));
             if (v.kind == FAL_SURVIVED) ck_assert(v.has_value && v.n_compared > 0 && !isnan(v.value));
             if (v.kind == FAL_FALSIFIED) ck_assert(v.margin < 0);
         }
@@ -278,11 +292,23 @@ START_TEST(spoilt_device)
 }
 END_TEST
 
-/* ---- metrics ------------------------------------------------------------------------------------------------------------------ */
+START_TEST(spoilt_code)
+{
+    if (!fal_trials_code[_i].change) try_spoilt(&fal_trials_code[_i], _i);
+}
+END_TEST
+
+/* ---- metrics --------------------------------------------------------------------------------------------------- */
 
 static fal_row floats(const float *x, size_t n, fal_obs_tensor *t)
 {
-    *t = (fal_obs_tensor){ .name = "x", .dtype = FAL_DTYPE_F32, .n_dims = 1, .ne = { (int64_t)n }, .data = x, .nbytes = n * sizeof *x, .n = n };
+    *t = (fal_obs_tensor){ .name = "x",
+                           .dtype = FAL_DTYPE_F32,
+                           .n_dims = 1,
+                           .ne = { (int64_t)n },
+                           .data = x,
+                           .nbytes = n * sizeof *x,
+                           .n = n };
     return fal_row_whole(t);
 }
 
@@ -309,7 +335,8 @@ START_TEST(metrics_wrong_by_one)
     for (int i = 0; i < N; i++) a[i] = b[i] = i % 2 ? 1 : -1;
     b[7777] = 1.1f;
     fal_obs_tensor ta, tb;
-    const double l2 = fal_rel_l2(floats(b, N, &tb), floats(a, N, &ta)), cosine = fal_cosine(fal_row_whole(&tb), fal_row_whole(&ta));
+    const double l2 = fal_rel_l2(floats(b, N, &tb), floats(a, N, &ta)),
+                 cosine = fal_cosine(fal_row_whole(&tb), fal_row_whole(&ta));
     ck_assert_double_eq_tol(l2, 0.1 / 100, 1e-8);
     ck_assert(!(l2 <= 9.99e-4) && cosine >= 0.999999); /* which is why the cosine alone is not enough */
     ck_assert_uint_eq(fal_furthest(fal_row_whole(&tb), fal_row_whole(&ta)), 7777);
@@ -321,13 +348,18 @@ END_TEST
 /* Rule: NaN, infinity, emptiness and zero norms never look like agreement. */
 START_TEST(metrics_refuse)
 {
-    const float a[] = { 1, 2 }, nan_[] = { 1, NAN }, inf_[] = { INFINITY, 2 }, zero[] = { 0, 0 }, minus_zero[] = { -0.0f, 0 };
+    const float a[] = { 1, 2 }, nan_[] = { 1, NAN }, inf_[] = { INFINITY, 2 }, zero[] = { 0, 0 },
+                minus_zero[] = { -0.0f, 0 };
     fal_obs_tensor ta, tn, ti, tz, tm;
-    const fal_row ra = floats(a, 2, &ta), rows[] = { floats(nan_, 2, &tn), floats(inf_, 2, &ti) }, rz = floats(zero, 2, &tz), rm = floats(minus_zero, 2, &tm);
+    const fal_row ra = floats(a, 2, &ta), rows[] = { floats(nan_, 2, &tn), floats(inf_, 2, &ti) },
+                  rz = floats(zero, 2, &tz), rm = floats(minus_zero, 2, &tm);
     for (int i = 0; i < 2; i++) {
-        ck_assert(isnan(fal_cosine(rows[i], ra)) && isnan(fal_cosine(ra, rows[i])) && isnan(fal_cosine(rows[i], rows[i])));
-        ck_assert(isnan(fal_rel_l2(rows[i], ra)) && isnan(fal_rel_l2(ra, rows[i])) && isnan(fal_rel_l2(rows[i], rows[i])));
-        ck_assert(isnan(fal_max_abs(rows[i], ra)) && isnan(fal_max_abs(ra, rows[i])) && isnan(fal_max_abs(rows[i], rows[i])));
+        ck_assert(isnan(fal_cosine(rows[i], ra)) && isnan(fal_cosine(ra, rows[i])) &&
+                  isnan(fal_cosine(rows[i], rows[i])));
+        ck_assert(isnan(fal_rel_l2(rows[i], ra)) && isnan(fal_rel_l2(ra, rows[i])) &&
+                  isnan(fal_rel_l2(rows[i], rows[i])));
+        ck_assert(isnan(fal_max_abs(rows[i], ra)) && isnan(fal_max_abs(ra, rows[i])) &&
+                  isnan(fal_max_abs(rows[i], rows[i])));
         size_t first = 9;
         ck_assert_uint_eq(fal_bits_different(rows[i], rows[i], &first), 1);
         ck_assert_uint_eq(first, i == 0 ? 1 : 0);
@@ -338,7 +370,8 @@ START_TEST(metrics_refuse)
     ck_assert(isinf(fal_rel_l2(ra, rz)));
     ck_assert_double_eq_tol(fal_rel_l2(rz, ra), 1, 1e-15);
     const fal_row none = fal_row_part(&ta, 0, 0);
-    ck_assert(isnan(fal_cosine(none, none)) && isnan(fal_rel_l2(none, none)) && isnan(fal_max_abs(none, none)) && !fal_all_zero(none));
+    ck_assert(isnan(fal_cosine(none, none)) && isnan(fal_rel_l2(none, none)) && isnan(fal_max_abs(none, none)) &&
+              !fal_all_zero(none));
     ck_assert(isnan(fal_rel_l2(ra, fal_row_part(&ta, 0, 1))));
     ck_assert(fal_all_zero(rz) && fal_all_zero(rm) && !fal_all_zero(ra) && !fal_all_zero(rows[0]));
     size_t first;
@@ -374,10 +407,14 @@ START_TEST(metrics_unaligned_and_ids)
     unsigned char bytes[13] = { 0 };
     const float x[] = { 1.5f, -2.25f, 3 };
     memcpy(bytes + 1, x, sizeof x);
-    fal_obs_tensor t = { .name = "x", .dtype = FAL_DTYPE_F32, .n_dims = 1, .ne = { 3 }, .data = bytes + 1, .nbytes = 12, .n = 3 };
+    fal_obs_tensor t = {
+        .name = "x", .dtype = FAL_DTYPE_F32, .n_dims = 1, .ne = { 3 }, .data = bytes + 1, .nbytes = 12, .n = 3
+    };
     ck_assert_double_eq(fal_row_at(fal_row_whole(&t), 1), -2.25);
     const int32_t ids[] = { 3, -1 };
-    const fal_obs_tensor i = { .name = "ids", .dtype = FAL_DTYPE_I32, .n_dims = 1, .ne = { 2 }, .data = ids, .nbytes = 8, .n = 2 };
+    const fal_obs_tensor i = {
+        .name = "ids", .dtype = FAL_DTYPE_I32, .n_dims = 1, .ne = { 2 }, .data = ids, .nbytes = 8, .n = 2
+    };
     size_t first = 0;
     ck_assert_uint_eq(fal_bits_different(fal_row_whole(&i), fal_row_whole(&i), &first), 1);
     ck_assert_uint_eq(first, 1);
@@ -387,7 +424,8 @@ END_TEST
 Suite *fal_suite_judge(void)
 {
     Suite *const suite = suite_create("judge");
-    TCase *const limits = tcase_create("limits"), *const metrics = tcase_create("metrics"), *const trials = tcase_create("trials");
+    TCase *const limits = tcase_create("limits"), *const metrics = tcase_create("metrics"),
+                 *const trials = tcase_create("trials");
     TCase *const spoilt = tcase_create("spoilt");
     tcase_add_test(limits, every_judgement_was_seen_to_falsify);
     tcase_add_test(limits, the_list_is_whole);
@@ -407,12 +445,14 @@ Suite *fal_suite_judge(void)
     tcase_add_loop_test(trials, trial_forward, 0, fal_n_trials_forward);
     tcase_add_loop_test(trials, trial_op, 0, fal_n_trials_op);
     tcase_add_loop_test(trials, trial_device, 0, fal_n_trials_device);
+    tcase_add_loop_test(trials, trial_code, 0, fal_n_trials_code);
     suite_add_tcase(suite, limits);
     suite_add_tcase(suite, metrics);
     tcase_set_timeout(spoilt, 60);
     tcase_add_loop_test(spoilt, spoilt_forward, 0, fal_n_trials_forward);
     tcase_add_loop_test(spoilt, spoilt_op, 0, fal_n_trials_op);
     tcase_add_loop_test(spoilt, spoilt_device, 0, fal_n_trials_device);
+    tcase_add_loop_test(spoilt, spoilt_code, 0, fal_n_trials_code);
     suite_add_tcase(suite, trials);
     suite_add_tcase(suite, spoilt);
     return suite;

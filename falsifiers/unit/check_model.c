@@ -210,10 +210,10 @@ static void wide_rows(fal_builder *b) /* rows of 256, so that K-quants have whol
       "tensor 'output.weight': dims: found [8, 9], expected [8, 10] (n_embd, n_vocab)") \
     X(misshapen_embd, reshape(b, "token_embd.weight", 0, 6, 10, 0), \
       "tensor 'token_embd.weight': dims: found [6, 10], expected [8, 10]") \
-    X(uncomputed, wide_rows(b); reshape(b, "blk.1.attn_v.weight", FAL_TYPE_Q5_K, 256, 8, 0), \
-      "tensor 'blk.1.attn_v.weight': type: found Q5_K, expected one of F32 F16 Q8_0 Q4_K Q6_K") \
-    X(uncomputed_embd, reshape(b, "token_embd.weight", FAL_TYPE_BF16, 8, 10, 0), \
-      "tensor 'token_embd.weight': type: found BF16") \
+    X(uncomputed, wide_rows(b); reshape(b, "blk.1.attn_v.weight", 10, 256, 8, 0), \
+      "tensor 'blk.1.attn_v.weight': type: found Q2_K, expected one of F32 F16 Q8_0 Q4_K Q5_K Q6_K BF16") \
+    X(uncomputed_embd, reshape(b, "token_embd.weight", FAL_TYPE_I32, 8, 10, 0), \
+      "tensor 'token_embd.weight': type: found I32") \
     X(norm_f16, reshape(b, "blk.0.ffn_norm.weight", FAL_TYPE_F16, 8, 0, 0), \
       "tensor 'blk.0.ffn_norm.weight': type: found F16, expected F32") \
     X(router_f16, reshape(b, "blk.0.ffn_gate_inp.weight", FAL_TYPE_F16, 8, 4, 0), "type: found F16, expected F32") \

@@ -70,11 +70,11 @@ START_TEST(round_trip) /* rule: what the observer put is what the judge sees, in
     const int32_t ids[3] = { 7, -8, 9 };
     const int64_t big = INT64_C(1) << 40;
     ck_assert_int_eq(fal_observation_writer_make(path, &w, &err), FAL_OK);
-    ck_assert_int_eq(fal_observation_declare(w, "r0.bytes", FAL_DTYPE_U8, 1, (const int64_t[]) { 5 }, &err), FAL_OK);
-    ck_assert_int_eq(fal_observation_declare(w, "r0.f", FAL_DTYPE_F32, 2, (const int64_t[]) { 2, 3 }, &err), FAL_OK);
-    ck_assert_int_eq(fal_observation_declare(w, "r1.ids", FAL_DTYPE_I32, 1, (const int64_t[]) { 3 }, &err), FAL_OK);
+    ck_assert_int_eq(fal_observation_declare(w, "r0.bytes", FAL_DTYPE_U8, 1, (const int64_t[]){ 5 }, &err), FAL_OK);
+    ck_assert_int_eq(fal_observation_declare(w, "r0.f", FAL_DTYPE_F32, 2, (const int64_t[]){ 2, 3 }, &err), FAL_OK);
+    ck_assert_int_eq(fal_observation_declare(w, "r1.ids", FAL_DTYPE_I32, 1, (const int64_t[]){ 3 }, &err), FAL_OK);
     ck_assert_int_eq(fal_observation_declare(w, "r1.big", FAL_DTYPE_I64, 0, NULL, &err), FAL_OK);
-    ck_assert_int_eq(fal_observation_declare(w, "r1.none", FAL_DTYPE_F32, 2, (const int64_t[]) { 0, 4 }, &err), FAL_OK);
+    ck_assert_int_eq(fal_observation_declare(w, "r1.none", FAL_DTYPE_F32, 2, (const int64_t[]){ 0, 4 }, &err), FAL_OK);
     ck_assert_int_eq(fal_observation_put(w, "r0.f", 12, f + 3, 12, &err), FAL_OK);
     ck_assert_int_eq(fal_observation_put(w, "r0.f", 0, f, 12, &err), FAL_OK);
     ck_assert_int_eq(fal_observation_put(w, "r1.ids", 0, ids, 12, &err), FAL_OK);
@@ -102,7 +102,10 @@ START_TEST(round_trip) /* rule: what the observer put is what the judge sees, in
     ck_assert_mem_eq(fal_observation_find(o, 1, "big")->data, &big, 8);
     ck_assert_uint_eq(fal_observation_find(o, 1, "none")->n, 0);
     /* never put: 0xFF, which is NaN as f32 and can pass nowhere */
-    ck_assert_mem_eq(fal_observation_find(o, 0, "bytes")->data, "\xff" "ab\xff\xff", 5);
+    ck_assert_mem_eq(fal_observation_find(o, 0, "bytes")->data,
+                     "\xff"
+                     "ab\xff\xff",
+                     5);
     ck_assert_ptr_null(fal_observation_find(o, 0, "ids"));
     ck_assert_ptr_null(fal_observation_find(o, 2, "f"));
     ck_assert_ptr_null(fal_observation_find(o, -1, "f"));
@@ -120,7 +123,8 @@ START_TEST(about_of_any_size) /* rule: a header that outgrows its reserved space
         float *f = malloc(n * sizeof *f);
         for (size_t i = 0; i < n; i++) f[i] = (float)i;
         ck_assert_int_eq(fal_observation_writer_make(path, &w, &err), FAL_OK);
-        ck_assert_int_eq(fal_observation_declare(w, "r0.f", FAL_DTYPE_F32, 1, (const int64_t[]) { (int64_t)n }, &err), FAL_OK);
+        ck_assert_int_eq(fal_observation_declare(w, "r0.f", FAL_DTYPE_F32, 1, (const int64_t[]){ (int64_t)n }, &err),
+                         FAL_OK);
         ck_assert_int_eq(fal_observation_put(w, "r0.f", 0, f, n * sizeof *f, &err), FAL_OK);
         char *text = malloc(size + 1);
         memset(text, '"', size); /* doubles when escaped, and again */
@@ -150,10 +154,11 @@ START_TEST(pieces_in_any_order) /* rule: coverage is exact for overlapping, touc
         fal_observation_writer *w = NULL;
         memset(want, 0xff, N);
         ck_assert_int_eq(fal_observation_writer_make(path, &w, &err), FAL_OK);
-        ck_assert_int_eq(fal_observation_declare(w, "x", FAL_DTYPE_U8, 1, (const int64_t[]) { N }, &err), FAL_OK);
+        ck_assert_int_eq(fal_observation_declare(w, "x", FAL_DTYPE_U8, 1, (const int64_t[]){ N }, &err), FAL_OK);
         bool put[N] = { false };
         for (uint64_t k = 0; k < round; k++) {
-            const size_t at = fal_rng_below(&r, round * 1000 + 2 * k, N), n = fal_rng_below(&r, round * 1000 + 2 * k + 1, N - at + 1) % 20;
+            const size_t at = fal_rng_below(&r, round * 1000 + 2 * k, N),
+                         n = fal_rng_below(&r, round * 1000 + 2 * k + 1, N - at + 1) % 20;
             memset(piece, (int)k + 1, N);
             memset(want + at, (int)k + 1, n);
             for (size_t i = 0; i < n; i++) put[at + i] = true;
@@ -176,14 +181,14 @@ START_TEST(pieces_in_any_order) /* rule: coverage is exact for overlapping, touc
 }
 END_TEST
 
-START_TEST(nothing_is_left) /* rule: an observation that did not finish leaves neither file nor temp file, nor an older one */
+START_TEST(nothing_is_left) /* rule: an unfinished observation leaves neither file nor temp file, nor an older one */
 {
     fal_error err = { 0 };
     fal_observation_writer *w = NULL;
     put_file("an older observation", 20);
     ck_assert_int_eq(fal_observation_writer_make(path, &w, &err), FAL_OK);
     ck_assert_int_eq(access(path, F_OK), -1);
-    ck_assert_int_eq(fal_observation_declare(w, "x", FAL_DTYPE_U8, 1, (const int64_t[]) { 4 }, &err), FAL_OK);
+    ck_assert_int_eq(fal_observation_declare(w, "x", FAL_DTYPE_U8, 1, (const int64_t[]){ 4 }, &err), FAL_OK);
     ck_assert_int_eq(fal_observation_put(w, "x", 0, "abcd", 4, &err), FAL_OK);
     fal_observation_writer_free(w);
     ck_assert_int_eq(access(path, F_OK), -1);
@@ -229,7 +234,9 @@ static const struct {
     { "{\"a\": NaN}", 0, "not JSON" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,NaN]}}", 4, "not JSON" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,1e1]}}", 4, "data_offsets" },
-    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "duplicate" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+      "offsets\":[4,8]}}",
+      8, "duplicate" },
     { "{\"a\":1}", 0, "not an object" },
     { "{\"\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 1, "empty" },
     { "{\"a\":{}}", 0, "dtype" },
@@ -249,9 +256,15 @@ static const struct {
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 4, "beyond" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,9223372036854775807]}}", 4, "beyond" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "dtype and shape" },
-    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[2,6]}}", 6, "overlaps" },
-    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "overlaps" },
-    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}", 12, "gap" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+      "offsets\":[2,6]}}",
+      6, "overlaps" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+      "offsets\":[0,4]}}",
+      4, "overlaps" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+      "offsets\":[8,12]}}",
+      12, "gap" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "gap" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 5, "after the last tensor" },
     { "{}", 1, "after the last tensor" },
@@ -263,7 +276,9 @@ static const struct {
     { "{\"__metadata__\":{\"about\":\"{\\\"a\\\":1,\\\"a\\\":2}\"}}", 0, "duplicate" },
     { "{\"__metadata__\":{\"about\":\"{\\\"a\\\":NaN}\"}}", 0, "about" },
     { "{\"__metadata__\":{\"about\":\"{\\\"requests\\\":7}\"}}", 0, "requests" },
-    { "{\"__metadata__\":{\"about\":\"{\\\"requests\\\":[{}]}\"},\"r1.x\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "r1.x" },
+    { "{\"__metadata__\":{\"about\":\"{\\\"requests\\\":[{}]}\"},\"r1.x\":{\"dtype\":\"U8\",\"shape\":[1],\"data_"
+      "offsets\":[0,1]}}",
+      1, "r1.x" },
 };
 
 START_TEST(hostile_header) /* rule: every broken header is refused with its file and field */
@@ -275,8 +290,12 @@ END_TEST
 
 START_TEST(hostile_length) /* rule: the header length is bounded by the file and by the format */
 {
-    const unsigned char lengths[][8] = { { 0 }, { 1 }, { 255, 255, 255, 255, 255, 255, 255, 255 }, { 0, 0, 0, 0, 0, 0, 0, 128 },
-                                         { 9 }, { 0, 225, 245, 5, 1 } };
+    const unsigned char lengths[][8] = { { 0 },
+                                         { 1 },
+                                         { 255, 255, 255, 255, 255, 255, 255, 255 },
+                                         { 0, 0, 0, 0, 0, 0, 0, 128 },
+                                         { 9 },
+                                         { 0, 225, 245, 5, 1 } };
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         unsigned char bytes[16];
         memcpy(bytes, lengths[i], 8);
@@ -300,8 +319,9 @@ END_TEST
 
 START_TEST(cut_and_flipped) /* rule: no truncation is accepted, and no flipped byte of the header crashes */
 {
-    const char header[] = "{\"__metadata__\":{\"about\":\"{\\\"requests\\\":[{}]}\"},\"r0.a\":{\"dtype\":\"F32\",\"shape\":[2,2],"
-                          "\"data_offsets\":[0,16]},\"r0.b\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[16,32]}}";
+    const char header[] =
+        "{\"__metadata__\":{\"about\":\"{\\\"requests\\\":[{}]}\"},\"r0.a\":{\"dtype\":\"F32\",\"shape\":[2,2],"
+        "\"data_offsets\":[0,16]},\"r0.b\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[16,32]}}";
     put_header(header, 32);
     unsigned char whole[1024];
     FILE *f = fopen(path, "rb");
@@ -325,15 +345,18 @@ START_TEST(cut_and_flipped) /* rule: no truncation is accepted, and no flipped b
         if (fal_observation_open(path, &o, NULL) != FAL_OK) continue;
         volatile unsigned char sum = 0; /* what was accepted can be read */
         for (int t = 0; t < o->n_tensors; t++)
-            for (size_t b = 0; b < o->tensors[t].nbytes; b++) sum = (unsigned char)(sum + ((const unsigned char *)o->tensors[t].data)[b]);
+            for (size_t b = 0; b < o->tensors[t].nbytes; b++)
+                sum = (unsigned char)(sum + ((const unsigned char *)o->tensors[t].data)[b]);
         fal_observation_close(o);
     }
 }
 END_TEST
 
-START_TEST(misaligned_data) /* rule: a foreign file whose f32 follows odd bytes is read right, not at a misaligned address */
+START_TEST(misaligned_data) /* rule: f32 after odd bytes in a foreign file is read right, at an aligned address */
 {
-    put_header("{\"u\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"f\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[3,11]}}", 11);
+    put_header("{\"u\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"f\":{\"dtype\":\"F32\",\"shape\":[2],"
+               "\"data_offsets\":[3,11]}}",
+               11);
     const int fd = open(path, O_RDWR);
     const float f[2] = { 1.5f, -2 };
     struct stat sb;
@@ -353,7 +376,8 @@ START_TEST(oracle_file) /* rule: the shipped oracle reads; names without prefix 
 {
     fal_observation *o = NULL;
     fal_error err = { 0 };
-    ck_assert_msg(fal_observation_open("falsifiers/models/austen-moe-Q4_K_M.oracle.safetensors", &o, &err) == FAL_OK, "%s", err.message);
+    ck_assert_msg(fal_observation_open("falsifiers/models/austen-moe-Q4_K_M.oracle.safetensors", &o, &err) == FAL_OK,
+                  "%s", err.message);
     ck_assert_int_eq(o->n_requests, 1);
     const fal_obs_tensor *t = fal_observation_find(o, 0, "p0.logits");
     ck_assert_ptr_nonnull(t);

@@ -1,4 +1,4 @@
-/* Tests of observing in one process: files hold what the backend did, forcing and pinning reach it, refusals are results. */
+/* Tests of observing in one process: files hold what the backend did, forcing reaches it, refusals are told. */
 #include "harness/observe_state.h"
 #include "harness/text.h"
 
@@ -33,8 +33,17 @@ static void teardown(void)
 
 static fal_spec forward_spec(int n_requests, const char *const *taps, int n_taps, const char *out)
 {
-    return (fal_spec){ .kind = FAL_OBSERVE_FORWARD, .backend = "reference", .variant = "", .device = "", .model = model_path,
-                       .tokens = prompts, .n_tokens = lengths, .n_requests = n_requests, .taps = taps, .n_taps = n_taps, .out = out };
+    return (fal_spec){ .kind = FAL_OBSERVE_FORWARD,
+                       .backend = "reference",
+                       .variant = "",
+                       .device = "",
+                       .model = model_path,
+                       .tokens = prompts,
+                       .n_tokens = lengths,
+                       .n_requests = n_requests,
+                       .taps = taps,
+                       .n_taps = n_taps,
+                       .out = out };
 }
 
 static fal_observation *observe(const fal_spec *spec)
@@ -69,9 +78,11 @@ static const json_t *part(const fal_observation *o, const char *a, const char *b
     return b ? json_object_get(j, b) : j;
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------------------ */
+/* ---- forward ----------------------------------------------------------------------------------------------------- */
 
-typedef struct { float *logits, *attn; } direct;
+typedef struct {
+    float *logits, *attn;
+} direct;
 
 static bool direct_wants(void *user, fal_site site, int layer)
 {
@@ -85,7 +96,8 @@ static fal_status direct_give(void *user, fal_site site, int layer, int first, i
     (void)layer;
     (void)err;
     const size_t width = site == FAL_SITE_logits ? 2048 : 512;
-    memcpy((site == FAL_SITE_logits ? d->logits : d->attn) + (size_t)first * width, data, (size_t)n * width * sizeof(float));
+    memcpy((site == FAL_SITE_logits ? d->logits : d->attn) + (size_t)first * width, data,
+           (size_t)n * width * sizeof(float));
     return FAL_OK;
 }
 
@@ -102,11 +114,14 @@ START_TEST(forward_is_what_the_backend_did) /* rule: a file holds the same bits 
     direct d = { malloc(7 * 2048 * sizeof(float)), malloc(7 * 512 * sizeof(float)) };
     const fal_backend *b = &fal_reference_backend;
     ck_assert_int_eq(fal_model_open(model_path, &model, &err), FAL_OK);
-    ck_assert_int_eq(b->open(&(const fal_backend_options) { 0 }, &ctx, &err), FAL_OK);
+    ck_assert_int_eq(b->open(&(const fal_backend_options){ 0 }, &ctx, &err), FAL_OK);
     ck_assert_int_eq(b->session_open(ctx, model, 16, &session, &err), FAL_OK);
     ck_assert_int_eq(b->reset(session, &err), FAL_OK);
     int32_t next = -1, greedy[5];
-    ck_assert_int_eq(b->forward(session, prompt_a, 7, &(const fal_taps) { .user = &d, .wants = direct_wants, .give = direct_give }, &next, &err), FAL_OK);
+    ck_assert_int_eq(b->forward(session, prompt_a, 7,
+                                &(const fal_taps){ .user = &d, .wants = direct_wants, .give = direct_give }, &next,
+                                &err),
+                     FAL_OK);
     for (int i = 0; i < 5; i++) {
         greedy[i] = next;
         ck_assert_int_eq(b->forward(session, &greedy[i], 1, NULL, &next, &err), FAL_OK);
@@ -118,7 +133,9 @@ START_TEST(forward_is_what_the_backend_did) /* rule: a file holds the same bits 
     ck_assert_mem_eq(fal_observation_find(o, 0, "blk.2.attn")->data, d.attn, 7 * 512 * sizeof(float));
     ck_assert_mem_eq(fal_observation_find(o, 0, "greedy")->data, greedy, sizeof greedy);
     ck_assert_int_eq(o->n_tensors, 3); /* at*n does not match attn_norm or attn_output */
-    ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(json_array_get(part(o, "requests", NULL), 0), "greedy"), 4)), greedy[4]);
+    ck_assert_int_eq(
+        json_integer_value(json_array_get(json_object_get(json_array_get(part(o, "requests", NULL), 0), "greedy"), 4)),
+        greedy[4]);
     ck_assert_str_eq(json_string_value(part(o, "ran", "backend")), "reference");
     ck_assert_uint_eq(strlen(json_string_value(part(o, "ran", "model_sha256"))), 64);
     ck_assert_int_eq(json_integer_value(json_object_get(part(o, "ran", "config"), "n_expert")), 16);
@@ -196,7 +213,9 @@ START_TEST(teacher_and_pinned) /* rule: what is fed in reaches every op; the own
     fal_observation_writer *w = NULL;
     ck_assert_int_eq(fal_observation_writer_make(files[3], &w, NULL), FAL_OK);
     for (int i = 0; i < o->n_tensors; i++)
-        ck_assert_int_eq(fal_observation_declare(w, o->tensors[i].name, o->tensors[i].dtype, o->tensors[i].n_dims, o->tensors[i].ne, NULL), FAL_OK);
+        ck_assert_int_eq(fal_observation_declare(w, o->tensors[i].name, o->tensors[i].dtype, o->tensors[i].n_dims,
+                                                 o->tensors[i].ne, NULL),
+                         FAL_OK);
     for (int i = 0; i < o->n_tensors; i++) {
         const fal_obs_tensor *x = &o->tensors[i];
         float *copy = malloc(x->nbytes);
@@ -217,14 +236,17 @@ START_TEST(teacher_and_pinned) /* rule: what is fed in reaches every op; the own
     teacher.inputs = pinned.pin = files[3];
     t = observe(&teacher);
     p = observe(&pinned);
-    const fal_obs_tensor *before = fal_observation_find(o, 0, "blk.0.l_out"), *after = fal_observation_find(t, 0, "blk.0.l_out");
+    const fal_obs_tensor *before = fal_observation_find(o, 0, "blk.0.l_out"),
+                         *after = fal_observation_find(t, 0, "blk.0.l_out");
     ck_assert_mem_eq(before->data, after->data, before->nbytes); /* what the op itself gave, before the replacement */
-    ck_assert(memcmp(fal_observation_find(o, 0, "blk.1.ffn_inp")->data, fal_observation_find(t, 0, "blk.1.ffn_inp")->data, before->nbytes) != 0);
+    ck_assert(memcmp(fal_observation_find(o, 0, "blk.1.ffn_inp")->data,
+                     fal_observation_find(t, 0, "blk.1.ffn_inp")->data, before->nbytes) != 0);
     expect_equal(o, 1, t, 1, "blk.1.ffn_inp");
     fal_observation *q = NULL;
     ck_assert_int_eq(fal_observation_open(files[3], &q, NULL), FAL_OK);
     expect_equal(q, 0, p, 0, "blk.3.expert_ids");
-    ck_assert(memcmp(fal_observation_find(o, 0, "logits")->data, fal_observation_find(p, 0, "logits")->data, 2048) != 0);
+    ck_assert(memcmp(fal_observation_find(o, 0, "logits")->data, fal_observation_find(p, 0, "logits")->data, 2048) !=
+              0);
     expect_equal(o, 1, p, 1, "logits");
     fal_observation_close(q);
     fal_observation_close(t);
@@ -233,7 +255,7 @@ START_TEST(teacher_and_pinned) /* rule: what is fed in reaches every op; the own
 }
 END_TEST
 
-START_TEST(feeding_needs_all) /* rule: a tensor that is missing, misshapen or of another prompt is named; nothing is half forced */
+START_TEST(feeding_needs_all) /* rule: what is missing, misshapen or of another prompt is named */
 {
     const char *const some[] = { "logits", "blk.[0-2].expert_ids" };
     fal_spec spec = forward_spec(1, some, 2, files[0]);
@@ -264,7 +286,7 @@ START_TEST(feeding_needs_all) /* rule: a tensor that is missing, misshapen or of
     char name[32];
     for (int layer = 0; layer < 4; layer++) {
         snprintf(name, sizeof name, "blk.%d.expert_ids", layer);
-        ck_assert_int_eq(fal_observation_declare(w, name, FAL_DTYPE_I32, 2, (const int64_t[]) { 7, 4 }, NULL), FAL_OK);
+        ck_assert_int_eq(fal_observation_declare(w, name, FAL_DTYPE_I32, 2, (const int64_t[]){ 7, 4 }, NULL), FAL_OK);
     }
     for (int layer = 0; layer < 4; layer++) {
         int32_t ids[28];
@@ -316,7 +338,7 @@ START_TEST(usage) /* rule: an unknown name is refused with what there is, and no
     expect_error(&spec, FAL_ERR_USAGE, "'rotten'");
     spec.kind = FAL_OBSERVE_OP;
     spec.op = "rmsnrom";
-    spec.seeds = (const uint64_t[]) { 1 };
+    spec.seeds = (const uint64_t[]){ 1 };
     spec.n_seeds = 1;
     expect_error(&spec, FAL_ERR_INPUT, "'rmsnrom'");
     spec.n_seeds = 0;
@@ -324,10 +346,10 @@ START_TEST(usage) /* rule: an unknown name is refused with what there is, and no
 }
 END_TEST
 
-/* ---- backends that lie -------------------------------------------------------------------------------------------- */
+/* ---- backends that lie ------------------------------------------------------------------------------------------- */
 
-static const char *lie;            /* what the next forward pass does wrong */
-static const fal_taps *true_taps;  /* what the observer handed in */
+static const char *lie;           /* what the next forward pass does wrong */
+static const fal_taps *true_taps; /* what the observer handed in */
 
 static bool lying_wants(void *user, fal_site site, int layer)
 {
@@ -341,14 +363,18 @@ static fal_status lying_give(void *user, fal_site site, int layer, int first, in
         if (strcmp(lie, "leaves out the last row") == 0) n--;
         if (strcmp(lie, "gives a row too many") == 0) n++;
         if (strcmp(lie, "gives rows from -1") == 0) first = -1;
+        if (strcmp(lie, "gives rows from 1") == 0) first = 1;
         if (strcmp(lie, "gives another layer") == 0) layer = 4;
-        if (strcmp(lie, "gives a layer to logits") == 0) return true_taps->give(user, FAL_SITE_logits, 0, first, n, data, err);
-        if (strcmp(lie, "gives what is not wanted") == 0) return true_taps->give(user, FAL_SITE_q_rope, 0, first, n, data, err);
+        if (strcmp(lie, "gives a layer to logits") == 0)
+            return true_taps->give(user, FAL_SITE_logits, 0, first, n, data, err);
+        if (strcmp(lie, "gives what is not wanted") == 0)
+            return true_taps->give(user, FAL_SITE_q_rope, 0, first, n, data, err);
     }
     return true_taps->give(user, site, layer, first, n, data, err);
 }
 
-static fal_status lying_forward(fal_session *s, const int32_t *tokens, int n, const fal_taps *taps, int32_t *next, fal_error *err)
+static fal_status lying_forward(fal_session *s, const int32_t *tokens, int n, const fal_taps *taps, int32_t *next,
+                                fal_error *err)
 {
     fal_taps lying;
     if (taps) {
@@ -372,7 +398,7 @@ static fal_status observe_lie(const char *what, const fal_spec *spec, fal_error 
     fal_observe_state state = { .backend = &liar };
     lie = what;
     liar.forward = lying_forward;
-    ck_assert_int_eq(liar.open(&(const fal_backend_options) { 0 }, &state.ctx, err), FAL_OK);
+    ck_assert_int_eq(liar.open(&(const fal_backend_options){ 0 }, &state.ctx, err), FAL_OK);
     const fal_status st = fal_observe_forward(&state, spec, err);
     fal_observe_close(&state);
     return st;
@@ -383,11 +409,15 @@ START_TEST(lies) /* rule: rows that were not delivered, or forcing that was not 
     const char *const taps[] = { "logits", "blk.*.attn", "blk.*.l_out", "blk.*.expert_ids" };
     fal_spec spec = forward_spec(1, all, 1, files[0]);
     fal_observation_close(observe(&spec));
-    static const struct { fal_observe_kind kind; const char *lie, *must_say; } cases[] = {
+    static const struct {
+        fal_observe_kind kind;
+        const char *lie, *must_say;
+    } cases[] = {
         { FAL_OBSERVE_FORWARD, "hides a site", "r0.blk.2.attn" },
         { FAL_OBSERVE_FORWARD, "leaves out the last row", "r0.blk.1.l_out" },
         { FAL_OBSERVE_FORWARD, "gives a row too many", "r0.blk.1.l_out: 8 rows from row 0" },
         { FAL_OBSERVE_FORWARD, "gives rows from -1", "from row -1" },
+        { FAL_OBSERVE_FORWARD, "gives rows from 1", "7 rows from row 1" },
         { FAL_OBSERVE_FORWARD, "gives another layer", "does not exist" },
         { FAL_OBSERVE_FORWARD, "gives a layer to logits", "does not exist" },
         { FAL_OBSERVE_FORWARD, "gives what is not wanted", "r0.blk.0.q_rope, which nobody wanted" },
@@ -400,7 +430,8 @@ START_TEST(lies) /* rule: rows that were not delivered, or forcing that was not 
         fal_error err = { 0 };
         spec.kind = cases[i].kind;
         ck_assert_msg(observe_lie(cases[i].lie, &spec, &err) == FAL_ERR_INTERNAL, "%s: %s", cases[i].lie, err.message);
-        ck_assert_msg(strstr(err.message, cases[i].must_say), "%s: expected '%s' in: %s", cases[i].lie, cases[i].must_say, err.message);
+        ck_assert_msg(strstr(err.message, cases[i].must_say), "%s: expected '%s' in: %s", cases[i].lie,
+                      cases[i].must_say, err.message);
         ck_assert_int_ne(access(files[1], F_OK), 0);
         ck_assert_msg(observe_lie("", &spec, &err) == FAL_OK, "the honest backend fails as well: %s", err.message);
         unlink(files[1]);
@@ -412,7 +443,10 @@ START_TEST(impossible_tokens) /* rule: a continuation that leaves the vocabulary
 {
     fal_spec spec = forward_spec(1, all, 1, files[0]);
     spec.n_greedy = 3;
-    static const struct { const char *lie; int32_t first; } cases[] = { { "says token 5000", 5000 }, { "says no next token", INT32_MIN } };
+    static const struct {
+        const char *lie;
+        int32_t first;
+    } cases[] = { { "says token 5000", 5000 }, { "says no next token", INT32_MIN } };
     for (size_t i = 0; i < 2; i++) {
         fal_error err = { 0 };
         fal_observation *o = NULL;
@@ -425,15 +459,24 @@ START_TEST(impossible_tokens) /* rule: a continuation that leaves the vocabulary
 }
 END_TEST
 
-/* ---- the other kinds ---------------------------------------------------------------------------------------------- */
+/* ---- the other kinds --------------------------------------------------------------------------------------------- */
 
-START_TEST(op_requests) /* rule: inputs are recorded as they were given, outputs as they came; then doubles the requests */
+START_TEST(op_requests) /* rule: inputs are recorded as given, outputs as they came; then doubles the requests */
 {
-    const fal_param shape[] = { { "n_tokens", 2, NULL }, { "n_in", 256, NULL }, { "n_out", 5, NULL }, { "type", 0, "Q6_K" } };
+    const fal_param shape[] = {
+        { "n_tokens", 2, NULL }, { "n_in", 256, NULL }, { "n_out", 5, NULL }, { "type", 0, "Q6_K" }
+    };
     const fal_param then[] = { { "x_scale", 2, NULL } };
     const uint64_t seeds[] = { 4, UINT64_MAX };
-    fal_spec spec = { .kind = FAL_OBSERVE_OP, .backend = "reference", .op = "matmul", .shape = { shape, 4 }, .then = { then, 1 },
-                      .fill = "gauss", .seeds = seeds, .n_seeds = 2, .out = files[0] };
+    fal_spec spec = { .kind = FAL_OBSERVE_OP,
+                      .backend = "reference",
+                      .op = "matmul",
+                      .shape = { shape, 4 },
+                      .then = { then, 1 },
+                      .fill = "gauss",
+                      .seeds = seeds,
+                      .n_seeds = 2,
+                      .out = files[0] };
     fal_observation *o = observe(&spec);
     ck_assert_int_eq(o->n_requests, 4);
     const fal_obs_tensor *w = fal_observation_find(o, 0, "in.w");
@@ -450,10 +493,21 @@ START_TEST(op_requests) /* rule: inputs are recorded as they were given, outputs
     ck_assert_str_eq(json_string_value(json_object_get(json_object_get(second, "params"), "type")), "Q6_K");
     fal_observation_close(o);
     /* caches are seen as they were and as they became */
-    const fal_param cache[] = { { "n_tokens", 1, NULL }, { "n_head_kv", 1, NULL }, { "head_dim", 4, NULL }, { "first_pos", 1, NULL }, { "n_ctx", 3, NULL } };
-    fal_spec store = { .kind = FAL_OBSERVE_OP, .backend = "reference", .op = "kv_store", .shape = { cache, 5 }, .seeds = seeds, .n_seeds = 1, .out = files[1] };
+    const fal_param cache[] = { { "n_tokens", 1, NULL },
+                                { "n_head_kv", 1, NULL },
+                                { "head_dim", 4, NULL },
+                                { "first_pos", 1, NULL },
+                                { "n_ctx", 3, NULL } };
+    fal_spec store = { .kind = FAL_OBSERVE_OP,
+                       .backend = "reference",
+                       .op = "kv_store",
+                       .shape = { cache, 5 },
+                       .seeds = seeds,
+                       .n_seeds = 1,
+                       .out = files[1] };
     o = observe(&store);
-    const float *before = fal_observation_find(o, 0, "in.k_cache")->data, *after = fal_observation_find(o, 0, "out.k_cache")->data;
+    const float *before = fal_observation_find(o, 0, "in.k_cache")->data,
+                *after = fal_observation_find(o, 0, "out.k_cache")->data;
     const float *k = fal_observation_find(o, 0, "in.k")->data;
     ck_assert_mem_eq(before, after, 16);
     ck_assert_mem_eq(after + 4, k, 16);
@@ -472,7 +526,8 @@ START_TEST(preload) /* rule: every tensor is read back once, and compared by dig
     size_t i;
     json_t *t;
     json_int_t bytes = 0;
-    json_array_foreach ((json_t *)(uintptr_t)tensors, i, t) {
+    json_array_foreach((json_t *)(uintptr_t)tensors, i, t)
+    {
         const char *file = json_string_value(json_object_get(t, "file_sha256"));
         ck_assert_uint_eq(strlen(file), 64);
         ck_assert_str_eq(file, json_string_value(json_object_get(t, "device_sha256")));
@@ -486,35 +541,84 @@ START_TEST(preload) /* rule: every tensor is read back once, and compared by dig
 }
 END_TEST
 
-static const char *const spoils[] = { "arch", "dense_name", "missing_tensor", "misshapen", "truncated", "unknown_type", "no_layers",
-                                      "top_k_over_experts", "zero_experts", "no_tokens", "token_negative", "token_too_large",
-                                      "context_overflow", "expert_id_out_of_range", "shape_zero" };
+static const char *const spoils[] = { "arch",
+                                      "dense_name",
+                                      "missing_tensor",
+                                      "misshapen",
+                                      "truncated",
+                                      "unknown_type",
+                                      "no_layers",
+                                      "top_k_over_experts",
+                                      "zero_experts",
+                                      "no_tokens",
+                                      "token_negative",
+                                      "token_too_large",
+                                      "context_overflow",
+                                      "expert_id_out_of_range",
+                                      "shape_zero" };
 
 START_TEST(refusal) /* rule: each fault is refused for its own reason, as bad input, and leaves nothing behind */
 {
-    static const char *const reasons[] = { "llama", "blk.0.ffn_gate.weight", "blk.0.attn_q_norm", "blk.0.attn_k.weight", "", "blk.0.attn_q.weight",
-                                           "block_count", "expert_used_count", "expert_count", "token", "-1", "2048", "", "expert", "" };
-    const fal_spec spec = { .kind = FAL_OBSERVE_REFUSAL, .backend = "reference", .model = model_path, .spoil = spoils[_i], .out = files[0] };
+    static const char *const reasons[] = { "llama",
+                                           "blk.0.ffn_gate.weight",
+                                           "blk.0.attn_q_norm",
+                                           "blk.0.attn_k.weight",
+                                           "",
+                                           "blk.0.attn_q.weight",
+                                           "block_count",
+                                           "expert_used_count",
+                                           "expert_count",
+                                           "token",
+                                           "-1",
+                                           "2048",
+                                           "",
+                                           "expert",
+                                           "" };
+    const fal_spec spec = {
+        .kind = FAL_OBSERVE_REFUSAL, .backend = "reference", .model = model_path, .spoil = spoils[_i], .out = files[0]
+    };
     fal_observation *o = observe(&spec);
     const char *message = json_string_value(part(o, "refusal", "message"));
     ck_assert_msg(json_is_true(part(o, "refusal", "refused")), "%s: %s", spoils[_i], message);
     ck_assert_str_eq(json_string_value(part(o, "refusal", "code")), "input");
     ck_assert_msg(strstr(message, reasons[_i]), "%s: expected '%s' in: %s", spoils[_i], reasons[_i], message);
-    ck_assert_int_eq(json_integer_value(part(o, "refusal", "live_bytes_before")), json_integer_value(part(o, "refusal", "live_bytes_after")));
-    ck_assert_int_eq(json_integer_value(part(o, "refusal", "n_tried")), json_integer_value(part(o, "refusal", "n_refused")));
+    ck_assert_int_eq(json_integer_value(part(o, "refusal", "live_bytes_before")),
+                     json_integer_value(part(o, "refusal", "live_bytes_after")));
+    ck_assert_int_eq(json_integer_value(part(o, "refusal", "n_tried")),
+                     json_integer_value(part(o, "refusal", "n_refused")));
     fal_observation_close(o);
 }
 END_TEST
 
 START_TEST(spec_round_trip) /* rule: a spec that travels to the observer arrives whole; nothing unknown gets in */
 {
-    const fal_param shape[] = { { "n_tokens", 3, NULL }, { "type", 0, "Q4_K" } }, with[] = { { "eps", 1e-6, NULL } }, then[] = { { "x_scale", -0.1, NULL } };
+    const fal_param shape[] = { { "n_tokens", 3, NULL }, { "type", 0, "Q4_K" } }, with[] = { { "eps", 1e-6, NULL } },
+                    then[] = { { "x_scale", -0.1, NULL } };
     const char *const taps[] = { "logits", "blk.*.attn" };
     const uint64_t seeds[] = { 0, UINT64_MAX };
-    const fal_spec spec = { .kind = FAL_OBSERVE_PINNED, .backend = "opencl", .variant = "cpu", .device = "1", .model = "m.gguf", .tokens = prompts,
-                            .n_tokens = lengths, .n_requests = 3, .n_greedy = 4, .decode = true, .taps = taps, .n_taps = 2, .inputs = "i",
-                            .pin = "p", .op = "add", .shape = { shape, 2 }, .with = { with, 1 }, .then = { then, 1 }, .fill = "ties",
-                            .seeds = seeds, .n_seeds = 2, .spoil = "arch", .out = "o" };
+    const fal_spec spec = { .kind = FAL_OBSERVE_PINNED,
+                            .backend = "opencl",
+                            .variant = "cpu",
+                            .device = "1",
+                            .model = "m.gguf",
+                            .tokens = prompts,
+                            .n_tokens = lengths,
+                            .n_requests = 3,
+                            .n_greedy = 4,
+                            .decode = true,
+                            .taps = taps,
+                            .n_taps = 2,
+                            .inputs = "i",
+                            .pin = "p",
+                            .op = "add",
+                            .shape = { shape, 2 },
+                            .with = { with, 1 },
+                            .then = { then, 1 },
+                            .fill = "ties",
+                            .seeds = seeds,
+                            .n_seeds = 2,
+                            .spoil = "arch",
+                            .out = "o" };
     json_t *j = fal_spec_to_json(&spec);
     fal_spec_box *box = NULL;
     const fal_spec *back = NULL;
@@ -530,11 +634,21 @@ START_TEST(spec_round_trip) /* rule: a spec that travels to the observer arrives
     json_decref(again);
     fal_spec_free(box);
     json_decref(j);
-    static const char *const bad[] = { "[]", "{}", "{\"kind\":\"foward\"}", "{\"kind\":\"op\",\"colour\":1}", "{\"kind\":\"op\",\"seeds\":[-1]}",
-                                       "{\"kind\":\"op\",\"seeds\":[\"18446744073709551616\"]}", "{\"kind\":\"op\",\"seeds\":[1.5]}",
-                                       "{\"kind\":\"forward\",\"requests\":[[4294967296]]}", "{\"kind\":\"forward\",\"requests\":[7]}",
-                                       "{\"kind\":\"forward\",\"taps\":[1]}", "{\"kind\":\"op\",\"shape\":{\"n\":[]}}", "{\"kind\":\"op\",\"shape\":[]}",
-                                       "{\"kind\":\"forward\",\"n_greedy\":-1}", "{\"kind\":\"forward\",\"decode\":1}", "{\"kind\":7}" };
+    static const char *const bad[] = { "[]",
+                                       "{}",
+                                       "{\"kind\":\"foward\"}",
+                                       "{\"kind\":\"op\",\"colour\":1}",
+                                       "{\"kind\":\"op\",\"seeds\":[-1]}",
+                                       "{\"kind\":\"op\",\"seeds\":[\"18446744073709551616\"]}",
+                                       "{\"kind\":\"op\",\"seeds\":[1.5]}",
+                                       "{\"kind\":\"forward\",\"requests\":[[4294967296]]}",
+                                       "{\"kind\":\"forward\",\"requests\":[7]}",
+                                       "{\"kind\":\"forward\",\"taps\":[1]}",
+                                       "{\"kind\":\"op\",\"shape\":{\"n\":[]}}",
+                                       "{\"kind\":\"op\",\"shape\":[]}",
+                                       "{\"kind\":\"forward\",\"n_greedy\":-1}",
+                                       "{\"kind\":\"forward\",\"decode\":1}",
+                                       "{\"kind\":7}" };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         j = json_loads(bad[i], 0, NULL);
         ck_assert_ptr_nonnull(j);
@@ -552,9 +666,15 @@ START_TEST(answers) /* rule: a file of another spec is no answer */
     const char *const few[] = { "logits" };
     const fal_spec spec = forward_spec(1, few, 1, files[0]);
     fal_observation *o = observe(&spec);
-    const struct { const char *backend, *variant; int n_requests, n_greedy; const char *const *taps; const char *must_say; } others[] = {
-        { "opencl", "", 1, 0, few, "backend" }, { "reference", "cpu", 1, 0, few, "variant" }, { "reference", "", 2, 0, few, "requests" },
-        { "reference", "", 1, 2, few, "greedy" }, { "reference", "", 1, 0, all, "is missing" },
+    const struct {
+        const char *backend, *variant;
+        int n_requests, n_greedy;
+        const char *const *taps;
+        const char *must_say;
+    } others[] = {
+        { "opencl", "", 1, 0, few, "backend" },       { "reference", "cpu", 1, 0, few, "variant" },
+        { "reference", "", 2, 0, few, "requests" },   { "reference", "", 1, 2, few, "greedy" },
+        { "reference", "", 1, 0, all, "is missing" },
     };
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         fal_spec other = spec;
@@ -578,10 +698,11 @@ START_TEST(answers) /* rule: a file of another spec is no answer */
 }
 END_TEST
 
-START_TEST(serving) /* rule: one answer line per spec line, good or bad, in one process that keeps its device and model */
+START_TEST(serving) /* rule: one answer line per spec line, good or bad, in a process that keeps its model */
 {
     const fal_spec spec = forward_spec(1, all, 1, files[0]), other = forward_spec(3, all, 1, files[1]);
-    char *lines[5] = { NULL, strdup("{\"kind\":"), NULL, strdup("{\"kind\":\"op\",\"backend\":\"none\",\"out\":\"x\"}"), NULL };
+    char *lines[5] = { NULL, strdup("{\"kind\":"), NULL, strdup("{\"kind\":\"op\",\"backend\":\"none\",\"out\":\"x\"}"),
+                       NULL };
     const fal_spec *const specs[5] = { &spec, NULL, &other, NULL, &spec };
     fal_text in = { 0 };
     for (int i = 0; i < 5; i++) {

@@ -276,13 +276,14 @@ END_TEST
 /* Rule: a weight type without kernels is refused by its name. */
 START_TEST(type_without_kernels_is_named)
 {
-    static const uint32_t computed[] = { FAL_TYPE_F32, FAL_TYPE_F16, FAL_TYPE_Q8_0, FAL_TYPE_Q4_K, FAL_TYPE_Q6_K };
+    static const uint32_t computed[] = { FAL_TYPE_F32,  FAL_TYPE_F16,  FAL_TYPE_BF16, FAL_TYPE_Q8_0,
+                                         FAL_TYPE_Q4_K, FAL_TYPE_Q5_K, FAL_TYPE_Q6_K };
     const char *name = NULL;
     fal_error e = { 0 };
     for (size_t i = 0; i < sizeof computed / sizeof computed[0]; i++)
         ok(fal_cl_type_name("matmul", computed[i], &name, &e), &e);
-    ck_assert_int_eq(fal_cl_type_name("matmul", FAL_TYPE_Q5_K, &name, &e), FAL_ERR_INPUT);
-    ck_assert(strstr(e.message, "Q5_K") && strstr(e.message, "matmul"));
+    ck_assert_int_eq(fal_cl_type_name("matmul", 11, &name, &e), FAL_ERR_INPUT);
+    ck_assert(strstr(e.message, "Q3_K") && strstr(e.message, "matmul"));
 }
 END_TEST
 

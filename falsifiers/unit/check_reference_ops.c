@@ -1,4 +1,4 @@
-/* Tests of the ops of the reference that read no weight matrix: closed forms in long double, and edges of the domain. */
+/* Tests of the ops of the reference that read no weight matrix: closed forms in long double, edges of the domain. */
 #include "falsifiers/unit/op_numbers.h"
 #include "reference/reference.h"
 

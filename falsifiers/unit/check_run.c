@@ -133,7 +133,7 @@ static const struct {
     { "garbage", FAL_ERROR, "" },
     { "no_file", FAL_ERROR, "" },
     { "truncated", FAL_ERROR, "" },
-    { "device", FAL_ERROR, "ecc error" },
+    { "device", FAL_CRASHED, "ecc error" },
     { "blocked", FAL_BLOCKED, "no such device" },
     { "refuse", FAL_FALSIFIED, "token 99" },
 };

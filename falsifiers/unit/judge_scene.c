@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- drafts -------------------------------------------------------------------------------------------------------- */
+/* ---- drafts ---------------------------------------------------------------------------------------------------- */
 
 static size_t elem_size(fal_dtype dtype)
 {
@@ -88,7 +88,8 @@ fal_draft *fal_draft_copy(const fal_draft *d)
     ck_assert_ptr_nonnull(c);
     c->about = json_deep_copy(d->about);
     for (int i = 0; i < d->n; i++)
-        fal_draft_add(c, d->tensors[i].name, d->tensors[i].dtype, d->tensors[i].n_dims, d->tensors[i].ne, d->tensors[i].data);
+        fal_draft_add(c, d->tensors[i].name, d->tensors[i].dtype, d->tensors[i].n_dims, d->tensors[i].ne,
+                      d->tensors[i].data);
     return c;
 }
 
@@ -111,9 +112,11 @@ static fal_observation *observe(const fal_draft *d, bool may_refuse, bool *refus
     snprintf(path, sizeof path, "%s/o.safetensors", dir);
     fal_status st = fal_observation_writer_make(path, &w, &err);
     for (int i = 0; i < d->n && !st; i++)
-        st = fal_observation_declare(w, d->tensors[i].name, d->tensors[i].dtype, d->tensors[i].n_dims, d->tensors[i].ne, &err);
+        st = fal_observation_declare(w, d->tensors[i].name, d->tensors[i].dtype, d->tensors[i].n_dims, d->tensors[i].ne,
+                                     &err);
     for (int i = 0; i < d->n && !st; i++)
-        if (d->tensors[i].nbytes > 0) st = fal_observation_put(w, d->tensors[i].name, 0, d->tensors[i].data, d->tensors[i].nbytes, &err);
+        if (d->tensors[i].nbytes > 0)
+            st = fal_observation_put(w, d->tensors[i].name, 0, d->tensors[i].data, d->tensors[i].nbytes, &err);
     if (!st) st = fal_observation_finish(w, d->about, &err);
     if (!st) st = fal_observation_open(path, &o, &err);
     fal_observation_writer_free(w);
@@ -124,7 +127,7 @@ static fal_observation *observe(const fal_draft *d, bool may_refuse, bool *refus
     return o;
 }
 
-/* ---- forward passes -------------------------------------------------------------------------------------------------- */
+/* ---- forward passes -------------------------------------------------------------------------------------------- */
 
 /* A value in [-1, 1) that depends on place and on the tokens so far, as in a causal model. */
 static float value_of(uint64_t seed)
@@ -135,7 +138,8 @@ static float value_of(uint64_t seed)
     return (float)((double)(seed >> 40) / 8388608.0 - 1.0);
 }
 
-static void set_tensor(fal_draft *d, int r, const char *site, int layer, fal_dtype dtype, int n_tokens, int sub, int width, const void *data)
+static void set_tensor(fal_draft *d, int r, const char *site, int layer, fal_dtype dtype, int n_tokens, int sub,
+                       int width, const void *data)
 {
     char name[80];
     const int64_t flat[] = { n_tokens, width }, split[] = { n_tokens, sub, width };
@@ -176,7 +180,8 @@ static void draft_request(fal_draft *d, const fal_config *c, int r, const int32_
             for (int t = 0; t < n_tokens; t++) {
                 prefix = prefix * 1000003u + (uint64_t)tokens[t];
                 for (int e = 0; e < sub * width; e++)
-                    values[t * sub * width + e] = value_of(prefix * 8191u + (uint64_t)(s * 131 + (layer + 1) * 7 + e * 10007));
+                    values[t * sub * width + e] =
+                        value_of(prefix * 8191u + (uint64_t)(s * 131 + (layer + 1) * 7 + e * 10007));
             }
             if (s == FAL_SITE_router_logits) memcpy(logits, values, sizeof logits);
             if (s == FAL_SITE_expert_ids || s == FAL_SITE_expert_weights) {
@@ -184,8 +189,11 @@ static void draft_request(fal_draft *d, const fal_config *c, int r, const int32_
                 snprintf(name, sizeof name, "r%d.blk.%d.router_logits", r, layer);
                 route(fal_draft_f32(d, name), n_tokens, ids, weights);
             }
-            const void *const data = s == FAL_SITE_expert_ids ? (const void *)ids : s == FAL_SITE_expert_weights ? (const void *)weights : values;
-            set_tensor(d, r, info->name, layer, info->is_i32 ? FAL_DTYPE_I32 : FAL_DTYPE_F32, n_tokens, sub, width, data);
+            const void *const data = s == FAL_SITE_expert_ids       ? (const void *)ids
+                                     : s == FAL_SITE_expert_weights ? (const void *)weights
+                                                                    : values;
+            set_tensor(d, r, info->name, layer, info->is_i32 ? FAL_DTYPE_I32 : FAL_DTYPE_F32, n_tokens, sub, width,
+                       data);
         }
     }
     json_t *const list = json_array(), *const greedy = json_array();
@@ -200,14 +208,23 @@ static void draft_request(fal_draft *d, const fal_config *c, int r, const int32_
     snprintf(name, sizeof name, "r%d.greedy", r);
     fal_draft_add(d, name, FAL_DTYPE_I32, 1, ne, said);
     json_array_append_new(json_object_get(json_object_get(d->about, "asked"), "requests"), json_copy(list));
-    json_array_append_new(json_object_get(d->about, "requests"), json_pack("{s:o, s:o}", "tokens", list, "greedy", greedy));
+    json_array_append_new(json_object_get(d->about, "requests"),
+                          json_pack("{s:o, s:o}", "tokens", list, "greedy", greedy));
 }
 
 static void start(fal_scene *s, const char *judge, fal_observe_kind kind, fal_against against)
 {
     *s = (fal_scene){ .oracle_prompt = -1, .has_config = true };
-    s->config = (fal_config){ .n_layer = N_LAYER, .n_embd = N_EMBD, .n_head = 2, .n_head_kv = 1, .head_dim = 4, .n_expert = N_EXPERT,
-                              .n_expert_used = N_USED, .n_ff = 4, .n_vocab = N_VOCAB, .n_ctx_train = 64 };
+    s->config = (fal_config){ .n_layer = N_LAYER,
+                              .n_embd = N_EMBD,
+                              .n_head = 2,
+                              .n_head_kv = 1,
+                              .head_dim = 4,
+                              .n_expert = N_EXPERT,
+                              .n_expert_used = N_USED,
+                              .n_ff = 4,
+                              .n_vocab = N_VOCAB,
+                              .n_ctx_train = 64 };
     s->check = (fal_check){ .name = "trial", .observe = kind, .judge = judge, .against = against,
                             .limit = { .kind = FAL_LIMIT_MAX, .value = 1e-5, .basis = "a test" } };
     s->got = calloc(1, sizeof *s->got);
@@ -224,24 +241,31 @@ static fal_draft *draft_oracle(fal_draft *from)
         int width;
         fal_dtype dtype;
     } map[] = {
-        { "p0.hidden.0", "r0.embed", N_EMBD, FAL_DTYPE_F32 }, { "p0.hidden.1", "r0.blk.0.l_out", N_EMBD, FAL_DTYPE_F32 },
-        { "p0.hidden.2", "r0.final_norm", N_EMBD, FAL_DTYPE_F32 }, { "p0.logits", "r0.logits", N_VOCAB, FAL_DTYPE_F32 },
-        { "p0.router.0.0", "r0.blk.0.router_logits", N_EXPERT, FAL_DTYPE_F32 }, { "p0.router.1.0", "r0.blk.1.router_logits", N_EXPERT, FAL_DTYPE_F32 },
-        { "p0.router.0.1", "r0.blk.0.expert_weights", N_USED, FAL_DTYPE_F32 }, { "p0.router.1.1", "r0.blk.1.expert_weights", N_USED, FAL_DTYPE_F32 },
-        { "p0.router.0.2", "r0.blk.0.expert_ids", N_USED, FAL_DTYPE_I32 }, { "p0.router.1.2", "r0.blk.1.expert_ids", N_USED, FAL_DTYPE_I32 },
+        { "p0.hidden.0", "r0.embed", N_EMBD, FAL_DTYPE_F32 },
+        { "p0.hidden.1", "r0.blk.0.l_out", N_EMBD, FAL_DTYPE_F32 },
+        { "p0.hidden.2", "r0.final_norm", N_EMBD, FAL_DTYPE_F32 },
+        { "p0.logits", "r0.logits", N_VOCAB, FAL_DTYPE_F32 },
+        { "p0.router.0.0", "r0.blk.0.router_logits", N_EXPERT, FAL_DTYPE_F32 },
+        { "p0.router.1.0", "r0.blk.1.router_logits", N_EXPERT, FAL_DTYPE_F32 },
+        { "p0.router.0.1", "r0.blk.0.expert_weights", N_USED, FAL_DTYPE_F32 },
+        { "p0.router.1.1", "r0.blk.1.expert_weights", N_USED, FAL_DTYPE_F32 },
+        { "p0.router.0.2", "r0.blk.0.expert_ids", N_USED, FAL_DTYPE_I32 },
+        { "p0.router.1.2", "r0.blk.1.expert_ids", N_USED, FAL_DTYPE_I32 },
     };
     for (size_t i = 0; i < sizeof map / sizeof map[0]; i++) {
         const int64_t ne[] = { 3, map[i].width };
         const char *const src = fal_draft_find(from, map[i].site)->data;
         char *const dst = fal_draft_add(o, map[i].name, map[i].dtype, 2, ne, NULL);
-        for (int k = 0; k < 3; k++) memcpy(dst + (size_t)(k * map[i].width) * 4, src + (size_t)(2 * k * map[i].width) * 4, (size_t)map[i].width * 4);
+        for (int k = 0; k < 3; k++)
+            memcpy(dst + (size_t)(k * map[i].width) * 4, src + (size_t)(2 * k * map[i].width) * 4,
+                   (size_t)map[i].width * 4);
     }
     const int32_t positions[] = { 0, 2, 4 };
     const int64_t ne[] = { 3 };
     fal_draft_add(o, "p0.positions", FAL_DTYPE_I32, 1, ne, positions);
     const json_t *const request = json_array_get(json_object_get(from->about, "requests"), 0);
-    o->about = json_pack("{s:[{s:o, s:o}]}", "prompts", "tokens", json_deep_copy(json_object_get(request, "tokens")), "greedy_32",
-                         json_deep_copy(json_object_get(request, "greedy")));
+    o->about = json_pack("{s:[{s:o, s:o}]}", "prompts", "tokens", json_deep_copy(json_object_get(request, "tokens")),
+                         "greedy_32", json_deep_copy(json_object_get(request, "greedy")));
     return o;
 }
 
@@ -275,7 +299,7 @@ void fal_scene_forward(fal_scene *s, const char *judge, fal_against against)
     }
 }
 
-/* ---- ops --------------------------------------------------------------------------------------------------------------- */
+/* ---- ops ------------------------------------------------------------------------------------------------------- */
 
 void fal_scene_shape(fal_scene *s, const char *name, double v)
 {
@@ -312,7 +336,8 @@ static void run_fixture(fal_scene *s, fal_context *ctx, int r, const fal_params 
     fal_fixture *f = NULL;
     const fal_params shape = { s->shape, s->check.n_shapes };
     const int stride = s->check.then.n_params > 0 ? 2 : 1;
-    fal_status st = fal_fixture_make(s->check.op, &shape, s->fills[0], s->seeds[r / stride], &s->check.with, then, &f, &err);
+    fal_status st =
+        fal_fixture_make(s->check.op, &shape, s->fills[0], s->seeds[r / stride], &s->check.with, then, &f, &err);
     if (!st) st = fal_fixture_fill(f, &err);
     ck_assert_msg(st == FAL_OK, "%s", err.message);
     int n;
@@ -328,7 +353,8 @@ static void run_fixture(fal_scene *s, fal_context *ctx, int r, const fal_params 
         ck_assert_msg(st == FAL_OK, "%s", err.message);
     }
     json_array_append_new(json_object_get(s->got->about, "requests"),
-                          json_pack("{s:s, s:o, s:I}", "op", fal_fixture_op(f), "params", fal_fixture_params(f), "seed", (json_int_t)s->seeds[r / stride]));
+                          json_pack("{s:s, s:o, s:I}", "op", fal_fixture_op(f), "params", fal_fixture_params(f), "seed",
+                                    (json_int_t)s->seeds[r / stride]));
     fal_fixture_free(f);
 }
 
@@ -361,7 +387,7 @@ void fal_scene_op(fal_scene *s, const char *judge, const char *op, const char *f
     fal_reference_backend.close(ctx);
 }
 
-/* ---- preload and refusal ------------------------------------------------------------------------------------------------- */
+/* ---- preload and refusal --------------------------------------------------------------------------------------- */
 
 static void add_preload(json_t *list, const char *name, int *k)
 {
@@ -371,13 +397,15 @@ static void add_preload(json_t *list, const char *name, int *k)
     digest[0] = (char)('a' + *k % 6);
     digest[1] = (char)('0' + *k / 6 % 10);
     (*k)++;
-    json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:s, s:s}", "name", name, "nbytes", 1000, "uploads", 1, "file_sha256", digest, "device_sha256", digest));
+    json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:s, s:s}", "name", name, "nbytes", 1000, "uploads", 1,
+                                          "file_sha256", digest, "device_sha256", digest));
 }
 
 void fal_scene_preload(fal_scene *s, const char *judge)
 {
-    static const char *const names[] = { "attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "attn_q_norm", "attn_k_norm",
-                                         "ffn_norm", "ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps" };
+    static const char *const names[] = { "attn_norm",    "attn_q",        "attn_k",      "attn_v",
+                                         "attn_output",  "attn_q_norm",   "attn_k_norm", "ffn_norm",
+                                         "ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps" };
     start(s, judge, FAL_OBSERVE_PRELOAD, FAL_AGAINST_NONE);
     json_t *const list = json_array();
     int k = 0;
@@ -390,19 +418,45 @@ void fal_scene_preload(fal_scene *s, const char *judge)
         }
     add_preload(list, "output_norm.weight", &k);
     add_preload(list, "output.weight", &k);
-    s->got->about = json_pack("{s:{s:s}, s:{s:o}, s:{s:i, s:i, s:i}, s:[]}", "asked", "kind", "preload", "preload", "tensors", list,
-                              "memory", "weight_bytes", 27000, "kv_bytes", 500, "peak_bytes", 28500, "requests");
+    s->got->about =
+        json_pack("{s:{s:s}, s:{s:o}, s:{s:i, s:i, s:i}, s:[]}", "asked", "kind", "preload", "preload", "tensors", list,
+                  "memory", "weight_bytes", 27000, "kv_bytes", 500, "peak_bytes", 28500, "requests");
 }
 
 void fal_scene_refusal(fal_scene *s, const char *judge)
 {
     start(s, judge, FAL_OBSERVE_REFUSAL, FAL_AGAINST_NONE);
-    s->got->about = json_pack("{s:{s:s}, s:{s:b, s:s, s:s, s:s, s:i, s:i}, s:[]}", "asked", "kind", "refusal", "refusal", "refused", 1, "code", "input",
-                              "message", "architecture is llama, expected qwen3moe", "contract", "tensor-names-v1",
-                              "live_bytes_before", 100, "live_bytes_after", 100, "requests");
+    s->got->about =
+        json_pack("{s:{s:s}, s:{s:b, s:s, s:s, s:s, s:i, s:i}, s:[]}", "asked", "kind", "refusal", "refusal", "refused",
+                  1, "code", "input", "message", "architecture is llama, expected qwen3moe", "contract",
+                  "tensor-names-v1", "live_bytes_before", 100, "live_bytes_after", 100, "requests");
 }
 
-/* ---- judging ------------------------------------------------------------------------------------------------------------- */
+/* ---- throughput ------------------------------------------------------------------------------------------------ */
+
+void fal_scene_throughput(fal_scene *s, const char *judge)
+{
+    static const int32_t steps[] = { 1, 2, 3, 4 }, runs[] = { 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4 };
+    static const int64_t ne[] = { 3, 4 };
+    start(s, judge, FAL_OBSERVE_THROUGHPUT, FAL_AGAINST_NONE);
+    fal_scene_with(s, "context", 16);
+    fal_scene_with(s, "n_tokens", 4);
+    fal_scene_with(s, "runs", 3);
+    fal_draft_add(s->got, "tokens.steps", FAL_DTYPE_I32, 1, ne + 1, steps);
+    fal_draft_add(s->got, "tokens.runs", FAL_DTYPE_I32, 2, ne, runs);
+    s->got->about = json_pack(
+        "{s:{s:s}, s:{s:i}, s:{s:[{s:f}, {s:f}, {s:f}], s:f, s:f, s:[], s:{s:s, s:i, s:i, s:i, s:i}}, s:[]}", "asked", "kind",
+        "throughput", "memory", "weight_bytes", 400000, "throughput", "runs", "seconds", 0.02, "seconds", 0.01, "seconds", 0.04,
+        "gb_per_s", 100.0, "share_of_bandwidth", 0.25, "slowdowns", "device_memory", "source", "nvml", "used_before_bytes", 250000,
+        "used_bytes", 750000, "total_bytes", 1000000, "live_bytes", 450000, "requests");
+}
+
+void fal_scene_device_code(fal_scene *s, const char *judge)
+{
+    start(s, judge, FAL_OBSERVE_DEVICE_CODE, FAL_AGAINST_NONE);
+}
+
+/* ---- judging --------------------------------------------------------------------------------------------------- */
 
 static bool judge_scene(const fal_scene *s, bool may_refuse, fal_verdict *v)
 {
@@ -410,7 +464,9 @@ static bool judge_scene(const fal_scene *s, bool may_refuse, fal_verdict *v)
     check.shapes = NULL; /* the scene keeps one shape where a check keeps several */
     check.n_shapes = 0;
     bool refused = false;
-    fal_evidence_in in = { .check = &check, .config = s->has_config ? &s->config : NULL, .oracle_prompt = s->oracle_prompt };
+    fal_evidence_in in = { .check = &check,
+                           .config = s->has_config ? &s->config : NULL,
+                           .oracle_prompt = s->oracle_prompt };
     const fal_draft *const drafts[] = { s->got, s->want, s->again, s->oracle };
     fal_observation *o[4];
     for (int i = 0; i < 4; i++) o[i] = observe(drafts[i], may_refuse, &refused);
@@ -452,13 +508,16 @@ void fal_trial_run(const fal_trial *t)
     ck_assert_str_eq(s.check.judge, t->judge);
     if (t->change) t->change(&s);
     const fal_verdict v = fal_scene_judge(&s);
-    ck_assert_msg(v.kind == t->expect, "%s, %s: %s (%s), expected %s", t->judge, t->what, fal_verdict_name(v.kind), v.reason,
-                  fal_verdict_name(t->expect));
+    ck_assert_msg(v.kind == t->expect, "%s, %s: %s (%s), expected %s", t->judge, t->what, fal_verdict_name(v.kind),
+                  v.reason, fal_verdict_name(t->expect));
     ck_assert_msg(v.reason[0] != '\0', "%s, %s: no reason", t->judge, t->what);
-    ck_assert_msg(!t->says || strstr(v.reason, t->says) || strstr(v.detail, t->says) || (v.has_worst && strstr(v.worst, t->says)),
-                  "%s, %s: '%s' is in neither reason '%s', place '%s' nor detail:\n%s", t->judge, t->what, t->says, v.reason,
-                  v.has_worst ? v.worst : "", v.detail);
-    ck_assert_msg(t->expect != FAL_FALSIFIED || v.margin < 0, "%s, %s: falsified with margin %g", t->judge, t->what, v.margin);
-    ck_assert_msg(t->expect != FAL_SURVIVED || (v.has_value && v.margin >= 0 && v.n_compared > 0), "%s, %s: survived without a value", t->judge, t->what);
+    ck_assert_msg(!t->says || strstr(v.reason, t->says) || strstr(v.detail, t->says) ||
+                      (v.has_worst && strstr(v.worst, t->says)),
+                  "%s, %s: '%s' is in neither reason '%s', place '%s' nor detail:\n%s", t->judge, t->what, t->says,
+                  v.reason, v.has_worst ? v.worst : "", v.detail);
+    ck_assert_msg(t->expect != FAL_FALSIFIED || v.margin < 0, "%s, %s: falsified with margin %g", t->judge, t->what,
+                  v.margin);
+    ck_assert_msg(t->expect != FAL_SURVIVED || (v.has_value && v.margin >= 0 && v.n_compared > 0),
+                  "%s, %s: survived without a value", t->judge, t->what);
     fal_scene_free(&s);
 }

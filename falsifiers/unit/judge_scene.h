@@ -1,4 +1,4 @@
-/* Synthetic cases for judgements: observations drafted in memory, written with the real writer and read with the real reader. */
+/* Synthetic cases for judgements: observations drafted in memory, then written and read with the real code. */
 #ifndef FAL_JUDGE_SCENE_H
 #define FAL_JUDGE_SCENE_H
 
@@ -45,15 +45,20 @@ typedef struct {
     uint64_t seeds[4];
 } fal_scene;
 
-/* what    A scene whose reference and candidate agree: a forward pass of a model of 2 layers over 5 tokens, all sites. */
+/* what    A scene whose reference and candidate agree: a forward pass of 2 layers over 5 tokens, all sites. */
 void fal_scene_forward(fal_scene *s, const char *judge, fal_against against);
 /* what    The same with these token lists in turn (n <= 3); lists end with -1. */
 void fal_scene_sequence(fal_scene *s, const char *judge, const int32_t *const *lists, int n);
-/* what    One op run by the reference on a fixture with 2 seeds. shape, with and then of the scene must be set before. */
+/* what    One op run by the reference on a fixture with 2 seeds. shape, with and then must have been set before. */
 void fal_scene_op(fal_scene *s, const char *judge, const char *op, const char *fill);
 /* what    A preload of all tensors of the scene's configuration, and a refusal. */
 void fal_scene_preload(fal_scene *s, const char *judge);
 void fal_scene_refusal(fal_scene *s, const char *judge);
+/* what    A throughput of 3 runs over 4 tokens at 200, 400 and 100 tokens/s, on a card with 1,000,000 bytes of which NVML
+           saw 250,000 before and 750,000 during the runs. */
+void fal_scene_throughput(fal_scene *s, const char *judge);
+/* what    An observation of device code; about is the caller's to fill. */
+void fal_scene_device_code(fal_scene *s, const char *judge);
 void fal_scene_limit(fal_scene *s, int kind, double value);       /* FAL_LIMIT_MAX, _MIN or _EQUAL */
 void fal_scene_shape(fal_scene *s, const char *name, double v);   /* these append */
 void fal_scene_with(fal_scene *s, const char *name, double v);
@@ -76,7 +81,7 @@ typedef struct {
 /* what    Runs the trial and fails the test when the verdict is another one. */
 void fal_trial_run(const fal_trial *t);
 
-extern const fal_trial fal_trials_forward[], fal_trials_op[], fal_trials_device[];
-extern const int fal_n_trials_forward, fal_n_trials_op, fal_n_trials_device;
+extern const fal_trial fal_trials_forward[], fal_trials_op[], fal_trials_device[], fal_trials_code[];
+extern const int fal_n_trials_forward, fal_n_trials_op, fal_n_trials_device, fal_n_trials_code;
 
 #endif

@@ -11,7 +11,7 @@ static json_t *request_of(fal_draft *d, size_t r)
     return json_array_get(json_object_get(d->about, "requests"), r);
 }
 
-/* ---- changes that many judgements share ---------------------------------------------------------------------------------- */
+/* ---- changes that many judgements share ------------------------------------------------------------------------ */
 
 static void nan_in_logits(fal_scene *s)
 {
@@ -124,7 +124,7 @@ static void nothing_to_compare_with(fal_scene *s)
     s->want = NULL;
 }
 
-/* ---- cosine and relative L2 ---------------------------------------------------------------------------------------------- */
+/* ---- cosine and relative L2 ------------------------------------------------------------------------------------ */
 
 static void make_cosine(fal_scene *s)
 {
@@ -233,7 +233,7 @@ static void other_expert_in_teacher(fal_scene *s)
     fal_draft_i32(s->got, "r0.blk.0.expert_ids")[0] = (fal_draft_i32(s->got, "r0.blk.0.expert_ids")[0] + 1) % N_EXPERT;
 }
 
-/* ---- argmax and router sets ------------------------------------------------------------------------------------------------ */
+/* ---- argmax and router sets ------------------------------------------------------------------------------------ */
 
 static void make_argmax(fal_scene *s)
 {
@@ -373,7 +373,8 @@ static void one_set_everywhere(fal_scene *s)
     for (int l = 0; l < N_LAYER; l++)
         for (int t = 0; t < N_TOKENS; t++)
             for (int k = 0; k < N_USED; k++)
-                fal_draft_i32(s->got, names[l])[ROW(t, N_USED) + k] = fal_draft_i32(s->want, names[l])[ROW(t, N_USED) + k] = k;
+                fal_draft_i32(s->got, names[l])[ROW(t, N_USED) + k] =
+                    fal_draft_i32(s->want, names[l])[ROW(t, N_USED) + k] = k;
 }
 
 static void no_ids_tapped(fal_scene *s)
@@ -438,7 +439,7 @@ static void near_tie_at_the_start(fal_scene *s)
     flip_at(s, 0, 0, 5e-4f);
 }
 
-/* ---- invariants -------------------------------------------------------------------------------------------------------------- */
+/* ---- invariants ------------------------------------------------------------------------------------------------ */
 
 static void make_weights_sum(fal_scene *s)
 {
@@ -518,7 +519,7 @@ static void poisoned_greedy(fal_scene *s)
     fal_draft_poison(s->got, "r0.greedy");
 }
 
-/* ---- determinism ------------------------------------------------------------------------------------------------------------- */
+/* ---- determinism ----------------------------------------------------------------------------------------------- */
 
 static void make_same_bits(fal_scene *s)
 {
@@ -579,7 +580,7 @@ static void third_not_delivered(fal_scene *s)
         if (strncmp(s->got->tensors[i].name, "r2.", 3) == 0) fal_draft_drop(s->got, s->got->tensors[i].name);
 }
 
-/* ---- greedy ------------------------------------------------------------------------------------------------------------------ */
+/* ---- greedy ---------------------------------------------------------------------------------------------------- */
 
 static void make_greedy(fal_scene *s)
 {
@@ -593,7 +594,8 @@ static void make_greedy_oracle(fal_scene *s)
     fal_scene_forward(s, "greedy", FAL_AGAINST_ORACLE);
     fal_scene_limit(s, FAL_LIMIT_EQUAL, 0);
     s->check.n_greedy = N_GREEDY - 2;
-    for (int i = 0; i < 2; i++) json_array_remove(json_object_get(request_of(s->got, 0), "greedy"), N_GREEDY - 1 - (size_t)i);
+    for (int i = 0; i < 2; i++)
+        json_array_remove(json_object_get(request_of(s->got, 0), "greedy"), N_GREEDY - 1 - (size_t)i);
 }
 
 static void last_token_differs(fal_scene *s)
@@ -635,7 +637,7 @@ static void poison_said_on_both_sides(fal_scene *s)
     fal_draft_poison(s->want, "r0.greedy");
 }
 
-/* ---- ways to feed tokens ------------------------------------------------------------------------------------------------------- */
+/* ---- ways to feed tokens --------------------------------------------------------------------------------------- */
 
 static void make_decode(fal_scene *s)
 {
@@ -684,15 +686,19 @@ const fal_trial fal_trials_forward[] = {
     { "cosine", "blind to scale, as known", make_cosine, twice_as_large, FAL_SURVIVED, NULL },
     { "cosine", "NaN in got", make_cosine, nan_in_logits, FAL_FALSIFIED, "logits[2, 5]" },
     { "cosine", "infinity in got", make_cosine, inf_in_logits, FAL_FALSIFIED, "NaN" },
-    { "cosine", "NaN on both sides is no agreement", make_cosine, nan_on_both_sides, FAL_FALSIFIED, "itself not finite" },
+    { "cosine", "NaN on both sides is no agreement", make_cosine, nan_on_both_sides, FAL_FALSIFIED,
+      "itself not finite" },
     { "cosine", "an output that nobody wrote", make_cosine, poisoned_logits, FAL_FALSIFIED, NULL },
     { "cosine", "zeros", make_cosine, zero_logits, FAL_FALSIFIED, NULL },
     { "cosine", "zeros on both sides", make_cosine, zeros_on_both_sides, FAL_FALSIFIED, NULL },
-    { "cosine", "one row everywhere, on both sides", make_cosine, constant_on_both_sides, FAL_MISTRUSTED, "same at every position" },
+    { "cosine", "one row everywhere, on both sides", make_cosine, constant_on_both_sides, FAL_MISTRUSTED,
+      "same at every position" },
     { "cosine", "one row everywhere", make_cosine, constant_here, FAL_FALSIFIED, NULL },
-    { "cosine", "a limit that tells no rows apart", make_cosine, limit_of_minus_one, FAL_MISTRUSTED, "neighbour's place" },
+    { "cosine", "a limit that tells no rows apart", make_cosine, limit_of_minus_one, FAL_MISTRUSTED,
+      "neighbour's place" },
     { "cosine", "missing tensor", make_cosine, no_logits, FAL_CRASHED, "did not deliver logits" },
-    { "cosine", "missing in the reference", make_cosine, no_reference_logits, FAL_ERROR, "reference's observation lacks logits" },
+    { "cosine", "missing in the reference", make_cosine, no_reference_logits, FAL_ERROR,
+      "reference's observation lacks logits" },
     { "cosine", "wrong shape", make_cosine, transposed_logits, FAL_FALSIFIED, "F32 [16, 5], expected F32 [5, 16]" },
     { "cosine", "too few rows", make_cosine, three_of_five_rows, FAL_FALSIFIED, "F32 [3, 16]" },
     { "cosine", "no rows", make_cosine, no_rows, FAL_FALSIFIED, "F32 [0, 16]" },
@@ -704,7 +710,8 @@ const fal_trial fal_trials_forward[] = {
     { "cosine", "no reference", make_cosine, nothing_to_compare_with, FAL_ERROR, "no observation to compare with" },
 
     { "rel_l2", "agreement passes", make_rel_l2, NULL, FAL_SURVIVED, NULL },
-    { "rel_l2", "one of 80 elements, beyond", make_rel_l2, one_element_wrong, FAL_FALSIFIED, "logits[3, 7] exceeds 1e-05; 1 of 5 rows" },
+    { "rel_l2", "one of 80 elements, beyond", make_rel_l2, one_element_wrong, FAL_FALSIFIED,
+      "logits[3, 7] exceeds 1e-05; 1 of 5 rows" },
     { "rel_l2", "one of 80 elements, within", make_rel_l2, one_element_within, FAL_SURVIVED, "logits[3, 7]" },
     { "rel_l2", "scale", make_rel_l2, twice_as_large, FAL_FALSIFIED, "max relative L2 1 " },
     { "rel_l2", "NaN in got", make_rel_l2, nan_in_logits, FAL_FALSIFIED, "NaN" },
@@ -712,49 +719,67 @@ const fal_trial fal_trials_forward[] = {
     { "rel_l2", "an output that nobody wrote", make_rel_l2, poisoned_logits, FAL_FALSIFIED, NULL },
     { "rel_l2", "zeros", make_rel_l2, zero_logits, FAL_FALSIFIED, "5 of 5 rows" },
     { "rel_l2", "zeros on both sides", make_rel_l2, zeros_on_both_sides, FAL_MISTRUSTED, "zero on both sides" },
-    { "rel_l2", "one row everywhere, on both sides", make_rel_l2, constant_on_both_sides, FAL_MISTRUSTED, "same at every position" },
+    { "rel_l2", "one row everywhere, on both sides", make_rel_l2, constant_on_both_sides, FAL_MISTRUSTED,
+      "same at every position" },
     { "rel_l2", "a limit that tells no rows apart", make_rel_l2, limit_of_ten, FAL_MISTRUSTED, "neighbour's place" },
     { "rel_l2", "missing tensor", make_rel_l2, no_logits, FAL_CRASHED, NULL },
-    { "rel_l2", "oracle agrees, a site it lacks is named", make_oracle_taps, NULL, FAL_SURVIVED, "1 tapped sites have no counterpart" },
-    { "rel_l2", "oracle: wrong at one of its positions", make_oracle_taps, wrong_at_an_oracle_position, FAL_FALSIFIED, "blk.0.l_out[4, 1]" },
-    { "rel_l2", "oracle: other positions are not its business", make_oracle_taps, wrong_between_oracle_positions, FAL_SURVIVED, NULL },
-    { "rel_l2", "oracle: a position outside the request", make_oracle_taps, oracle_position_outside, FAL_ERROR, "position < 5" },
+    { "rel_l2", "oracle agrees, a site it lacks is named", make_oracle_taps, NULL, FAL_SURVIVED,
+      "1 tapped sites have no counterpart" },
+    { "rel_l2", "oracle: wrong at one of its positions", make_oracle_taps, wrong_at_an_oracle_position, FAL_FALSIFIED,
+      "blk.0.l_out[4, 1]" },
+    { "rel_l2", "oracle: other positions are not its business", make_oracle_taps, wrong_between_oracle_positions,
+      FAL_SURVIVED, NULL },
+    { "rel_l2", "oracle: a position outside the request", make_oracle_taps, oracle_position_outside, FAL_ERROR,
+      "position < 5" },
     { "rel_l2", "oracle: no such prompt", make_oracle_taps, other_oracle_prompt, FAL_ERROR, "p1" },
-    { "rel_l2", "oracle: of other tokens", make_oracle_taps, oracle_of_other_tokens, FAL_FALSIFIED, "not those of the oracle's prompt" },
-    { "rel_l2", "oracle: a pattern it knows nothing of", make_oracle_taps, oracle_knows_nothing, FAL_ERROR, "no tensor for any site of tap 'blk.*.attn'" },
+    { "rel_l2", "oracle: of other tokens", make_oracle_taps, oracle_of_other_tokens, FAL_FALSIFIED,
+      "not those of the oracle's prompt" },
+    { "rel_l2", "oracle: a pattern it knows nothing of", make_oracle_taps, oracle_knows_nothing, FAL_ERROR,
+      "no tensor for any site of tap 'blk.*.attn'" },
     { "rel_l2", "teacher: agreement over all sites", make_teacher, NULL, FAL_SURVIVED, NULL },
     { "rel_l2", "teacher: the first bad op in forward order, not the worst", make_teacher, two_ops_wrong, FAL_FALSIFIED,
       "first op whose local error breaks the limit: blk.1.attn (attention)" },
-    { "rel_l2", "teacher: an expert id", make_teacher, other_expert_in_teacher, FAL_FALSIFIED, "blk.0.expert_ids (router)" },
+    { "rel_l2", "teacher: an expert id", make_teacher, other_expert_in_teacher, FAL_FALSIFIED,
+      "blk.0.expert_ids (router)" },
 
     { "argmax", "agreement passes", make_argmax, NULL, FAL_SURVIVED, NULL },
     { "argmax", "another token", make_argmax, another_token_largest, FAL_FALSIFIED, "position 3: token 9 for 8" },
     { "argmax", "NaN wins on both sides", make_argmax, nan_on_both_sides, FAL_FALSIFIED, "not finite" },
     { "argmax", "an output that nobody wrote", make_argmax, poisoned_logits, FAL_FALSIFIED, NULL },
     { "argmax", "zeros on both sides", make_argmax, zeros_on_both_sides, FAL_MISTRUSTED, "all logits are zero" },
-    { "argmax", "one row everywhere, on both sides", make_argmax, constant_on_both_sides, FAL_MISTRUSTED, "same at every position" },
+    { "argmax", "one row everywhere, on both sides", make_argmax, constant_on_both_sides, FAL_MISTRUSTED,
+      "same at every position" },
     { "argmax", "missing tensor", make_argmax, no_logits, FAL_CRASHED, NULL },
     { "argmax", "excusing: nothing to excuse", make_argmax_excusing, NULL, FAL_SURVIVED, NULL },
     { "argmax", "excusing: without excuse", make_argmax_excusing, another_token_largest, FAL_FALSIFIED, NULL },
-    { "argmax", "excused after a near-tie", make_argmax_excusing, differs_after_a_near_tie, FAL_SURVIVED, "1 more are excused" },
-    { "argmax", "not excused before the near-tie", make_argmax_excusing, differs_before_a_near_tie, FAL_FALSIFIED, NULL },
+    { "argmax", "excused after a near-tie", make_argmax_excusing, differs_after_a_near_tie, FAL_SURVIVED,
+      "1 more are excused" },
+    { "argmax", "not excused before the near-tie", make_argmax_excusing, differs_before_a_near_tie, FAL_FALSIFIED,
+      NULL },
     { "argmax", "not excused by a wide flip", make_argmax_excusing, differs_after_a_wide_flip, FAL_FALSIFIED, NULL },
     { "argmax", "NaN is never excused", make_argmax_excusing, nan_after_a_near_tie, FAL_FALSIFIED, "not finite" },
-    { "argmax", "too many near-ties excuse nothing", make_argmax_excusing, differs_after_too_many_near_ties, FAL_FALSIFIED, "too many flips" },
-    { "argmax", "an excuse for everything is none", make_argmax_excusing, near_tie_at_the_start, FAL_MISTRUSTED, "none was judged" },
+    { "argmax", "too many near-ties excuse nothing", make_argmax_excusing, differs_after_too_many_near_ties,
+      FAL_FALSIFIED, "too many flips" },
+    { "argmax", "an excuse for everything is none", make_argmax_excusing, near_tie_at_the_start, FAL_MISTRUSTED,
+      "none was judged" },
 
     { "router_sets", "agreement passes", make_router_sets, NULL, FAL_SURVIVED, NULL },
     { "router_sets", "order is not a set", make_router_sets, order_of_ids_only, FAL_SURVIVED, NULL },
     { "router_sets", "near-tie excused", make_router_sets, near_tie, FAL_SURVIVED, "1 more are near-ties" },
-    { "router_sets", "wide gap not excused", make_router_sets, wide_flip, FAL_FALSIFIED, "flip: layer 1 request 0 position 2" },
+    { "router_sets", "wide gap not excused", make_router_sets, wide_flip, FAL_FALSIFIED,
+      "flip: layer 1 request 0 position 2" },
     { "router_sets", "too many excused", make_router_sets, two_near_ties, FAL_FALSIFIED, "more than the share" },
-    { "router_sets", "a near-tie of others excuses no wild choice", make_router_sets, wild_choice_beside_a_tie, FAL_FALSIFIED, NULL },
+    { "router_sets", "a near-tie of others excuses no wild choice", make_router_sets, wild_choice_beside_a_tie,
+      FAL_FALSIFIED, NULL },
     { "router_sets", "one expert twice", make_router_sets, one_expert_twice, FAL_FALSIFIED, "blk.0.expert_ids[0, 1]" },
     { "router_sets", "an expert that does not exist", make_router_sets, expert_outside, FAL_FALSIFIED, NULL },
-    { "router_sets", "no gap excuses an expert that does not exist", make_router_sets, expert_outside_excused, FAL_FALSIFIED, NULL },
+    { "router_sets", "no gap excuses an expert that does not exist", make_router_sets, expert_outside_excused,
+      FAL_FALSIFIED, NULL },
     { "router_sets", "no gap excuses one expert twice", make_router_sets, expert_twice_excused, FAL_FALSIFIED, NULL },
-    { "router_sets", "no gap excuses an output that nobody wrote", make_router_sets, poisoned_ids_excused, FAL_FALSIFIED, "5 of 10 expert sets" },
-    { "router_sets", "an output that nobody wrote", make_router_sets, poisoned_ids, FAL_FALSIFIED, "5 of 10 expert sets" },
+    { "router_sets", "no gap excuses an output that nobody wrote", make_router_sets, poisoned_ids_excused,
+      FAL_FALSIFIED, "5 of 10 expert sets" },
+    { "router_sets", "an output that nobody wrote", make_router_sets, poisoned_ids, FAL_FALSIFIED,
+      "5 of 10 expert sets" },
     { "router_sets", "NaN in the gap excuses nothing", make_router_sets, nan_beside_a_tie, FAL_FALSIFIED, NULL },
     { "router_sets", "gap relative to the row", make_router_sets, relative_gap, FAL_SURVIVED, NULL },
     { "router_sets", "one set everywhere", make_router_sets, one_set_everywhere, FAL_MISTRUSTED, "ignores its input" },
@@ -763,7 +788,8 @@ const fal_trial fal_trials_forward[] = {
     { "router_sets", "oracle differs", make_router_sets_oracle, expert_changed_at_4, FAL_FALSIFIED, "position 4" },
 
     { "weights_sum", "agreement passes", make_weights_sum, NULL, FAL_SURVIVED, NULL },
-    { "weights_sum", "not renormalised", make_weights_sum, not_renormalised, FAL_FALSIFIED, "blk.1.expert_weights[4, 0]" },
+    { "weights_sum", "not renormalised", make_weights_sum, not_renormalised, FAL_FALSIFIED,
+      "blk.1.expert_weights[4, 0]" },
     { "weights_sum", "an output that nobody wrote", make_weights_sum, poisoned_weights, FAL_FALSIFIED, "NaN" },
     { "weights_sum", "infinities that cancel", make_weights_sum, infinite_weights, FAL_FALSIFIED, "NaN" },
     { "weights_sum", "zeros", make_weights_sum, zero_weights, FAL_FALSIFIED, NULL },
@@ -771,7 +797,8 @@ const fal_trial fal_trials_forward[] = {
 
     { "length", "all sites there", make_length, NULL, FAL_SURVIVED, "47 tensors looked at" },
     { "length", "one missing", make_length, one_site_missing, FAL_FALSIFIED, "blk.1.attn" },
-    { "length", "one misshapen", make_length, heads_flattened, FAL_FALSIFIED, "blk.1.q is F32 [5, 8], expected F32 [5, 2, 4]" },
+    { "length", "one misshapen", make_length, heads_flattened, FAL_FALSIFIED,
+      "blk.1.q is F32 [5, 8], expected F32 [5, 2, 4]" },
     { "length", "too few rows", make_length, three_of_five_rows, FAL_FALSIFIED, NULL },
 
     { "finite", "numbers pass", make_finite, NULL, FAL_SURVIVED, NULL },
@@ -783,7 +810,8 @@ const fal_trial fal_trials_forward[] = {
     { "finite", "no taps", make_finite, no_taps_but_greedy, FAL_FALSIFIED, "nothing was compared" },
 
     { "argmax_range", "in range", make_argmax_range, NULL, FAL_SURVIVED, NULL },
-    { "argmax_range", "a token beyond the vocabulary", make_argmax_range, said_token_outside, FAL_FALSIFIED, "greedy[3]" },
+    { "argmax_range", "a token beyond the vocabulary", make_argmax_range, said_token_outside, FAL_FALSIFIED,
+      "greedy[3]" },
     { "argmax_range", "too few tokens", make_argmax_range, said_too_little, FAL_CRASHED, "7 of 8" },
     { "argmax_range", "a row with NaN has no argmax", make_argmax_range, nan_in_logits, FAL_FALSIFIED, "logits[2]" },
     { "argmax_range", "zeros", make_argmax_range, zero_logits, FAL_MISTRUSTED, "zero" },
@@ -797,9 +825,12 @@ const fal_trial fal_trials_forward[] = {
     { "same_bits", "no second observation", make_same_bits, second_one_missing, FAL_ERROR, NULL },
     { "same_bits", "one row everywhere", make_same_bits, all_constant, FAL_MISTRUSTED, "same at every position" },
     { "same_bits", "sequence: equal", make_same_bits_in_sequence, NULL, FAL_SURVIVED, "of 192 bytes" },
-    { "same_bits", "sequence: state left behind", make_same_bits_in_sequence, stale_state, FAL_FALSIFIED, "logits[2, 8]" },
-    { "same_bits", "sequence: no two equal requests", make_same_bits_in_sequence, no_two_equal, FAL_FALSIFIED, "nothing was compared" },
-    { "same_bits", "sequence: one request missing", make_same_bits_in_sequence, third_not_delivered, FAL_CRASHED, "2 of 3 requests" },
+    { "same_bits", "sequence: state left behind", make_same_bits_in_sequence, stale_state, FAL_FALSIFIED,
+      "logits[2, 8]" },
+    { "same_bits", "sequence: no two equal requests", make_same_bits_in_sequence, no_two_equal, FAL_FALSIFIED,
+      "nothing was compared" },
+    { "same_bits", "sequence: one request missing", make_same_bits_in_sequence, third_not_delivered, FAL_CRASHED,
+      "2 of 3 requests" },
 
     { "greedy", "agreement passes", make_greedy, NULL, FAL_SURVIVED, "8 tokens agree" },
     { "greedy", "last token differs", make_greedy, last_token_differs, FAL_FALSIFIED, "r0 greedy[7]" },
@@ -811,10 +842,12 @@ const fal_trial fal_trials_forward[] = {
     { "greedy", "another request answered", make_greedy, other_tokens, FAL_FALSIFIED, NULL },
     { "greedy", "oracle agrees", make_greedy_oracle, NULL, FAL_SURVIVED, "6 tokens agree" },
     { "greedy", "oracle differs", make_greedy_oracle, last_token_differs, FAL_FALSIFIED, "greedy[5]" },
-    { "greedy", "more than the oracle knows", make_greedy_oracle, more_than_the_oracle_knows, FAL_ERROR, "8 tokens, the check asks for 40" },
+    { "greedy", "more than the oracle knows", make_greedy_oracle, more_than_the_oracle_knows, FAL_ERROR,
+      "8 tokens, the check asks for 40" },
 
     { "decode_matches_prefill", "agreement passes", make_decode, NULL, FAL_SURVIVED, NULL },
-    { "decode_matches_prefill", "last token sees less", make_decode, last_token_sees_less, FAL_FALSIFIED, "logits[4, 0]" },
+    { "decode_matches_prefill", "last token sees less", make_decode, last_token_sees_less, FAL_FALSIFIED,
+      "logits[4, 0]" },
     { "decode_matches_prefill", "NaN", make_decode, nan_in_logits, FAL_FALSIFIED, NULL },
     { "decode_matches_prefill", "both fed at once", make_decode, fed_at_once, FAL_MISTRUSTED, "fed at once" },
     { "decode_matches_prefill", "poison equals poison", make_decode, poison_on_both_sides, FAL_FALSIFIED, NULL },

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- makers: one op each, with 2 seeds, so requests 0 and 1 (or 0 to 3 with a second request each) ------------------------ */
+/* ---- makers: one op each, with 2 seeds, so requests 0 and 1 (or 0 to 3 with a second request each) ------------- */
 
 static void shape_of(fal_scene *s, const char *op)
 {
@@ -51,14 +51,15 @@ static void make_against_reference(fal_scene *s, const char *judge, const char *
     s->want = fal_draft_copy(s->got);
 }
 
-static void make_then(fal_scene *s, const char *judge, const char *op, const char *fill, const char *name, double value, double max)
+static void make_then(fal_scene *s, const char *judge, const char *op, const char *fill, const char *name, double value,
+                      double max)
 {
     fal_scene_then(s, name, value);
     make(s, judge, op, fill, max);
     s->check.against = FAL_AGAINST_SELF;
 }
 
-/* ---- changes that many judgements share ----------------------------------------------------------------------------------- */
+/* ---- changes that many judgements share ------------------------------------------------------------------------ */
 
 static void nan_in_y(fal_scene *s)
 {
@@ -180,7 +181,7 @@ static void exchanged_elements(fal_scene *s)
     y[1] = keep;
 }
 
-/* ---- against the reference ------------------------------------------------------------------------------------------------- */
+/* ---- against the reference ------------------------------------------------------------------------------------- */
 
 static void make_rel_l2(fal_scene *s)
 {
@@ -226,7 +227,7 @@ static void reference_zero(fal_scene *s)
     fal_draft_zero(s->want, "r1.out.y");
 }
 
-/* ---- closed forms ------------------------------------------------------------------------------------------------------------ */
+/* ---- closed forms ---------------------------------------------------------------------------------------------- */
 
 #define CLOSED_FORM(op_name) \
     static void make_form_##op_name(fal_scene *s) \
@@ -344,7 +345,7 @@ static void input_expert_outside(fal_scene *s)
     fal_draft_i32(s->got, "r0.in.ids")[1] = -4;
 }
 
-/* ---- values by themselves ------------------------------------------------------------------------------------------------------ */
+/* ---- values by themselves -------------------------------------------------------------------------------------- */
 
 static void make_finite(fal_scene *s)
 {
@@ -454,7 +455,7 @@ static void fourth_instead_of_third(fal_scene *s)
     ids[2] = next;
 }
 
-/* ---- identities ------------------------------------------------------------------------------------------------------------------ */
+/* ---- identities ------------------------------------------------------------------------------------------------ */
 
 static void make_identity(fal_scene *s)
 {
@@ -471,7 +472,8 @@ static void make_identity_of(fal_scene *s)
     make(s, "identity", "add", "gauss", 0);
     for (int r = 0; r < 2; r++) {
         fal_draft_zero(s->got, r ? "r1.in.b" : "r0.in.b");
-        memcpy(fal_draft_f32(s->got, r ? "r1.out.y" : "r0.out.y"), fal_draft_f32(s->got, r ? "r1.in.a" : "r0.in.a"), 48 * sizeof(float));
+        memcpy(fal_draft_f32(s->got, r ? "r1.out.y" : "r0.out.y"), fal_draft_f32(s->got, r ? "r1.in.a" : "r0.in.a"),
+               48 * sizeof(float));
     }
     s->with[0] = (fal_param){ "of", 0, "a" };
     s->check.with = (fal_params){ s->with, 1 };
@@ -542,7 +544,7 @@ static void all_ones(fal_scene *s)
     all_y(s, 1);
 }
 
-/* ---- rope and pairs ---------------------------------------------------------------------------------------------------------------- */
+/* ---- rope and pairs -------------------------------------------------------------------------------------------- */
 
 static void make_norm_preserving(fal_scene *s)
 {
@@ -563,7 +565,9 @@ static void make_relative_position(fal_scene *s)
 static void not_rotated_at_all(fal_scene *s)
 {
     for (int r = 0; r < 4; r++) {
-        static const char *const in[] = { "r0.in.x", "r1.in.x", "r2.in.x", "r3.in.x" }, *const out[] = { "r0.out.y", "r1.out.y", "r2.out.y", "r3.out.y" };
+        static const char *const in[] = { "r0.in.x", "r1.in.x", "r2.in.x", "r3.in.x" }, *const out[] = {
+            "r0.out.y", "r1.out.y", "r2.out.y", "r3.out.y"
+        };
         memcpy(fal_draft_f32(s->got, out[r]), fal_draft_f32(s->got, in[r]), 48 * sizeof(float));
     }
 }
@@ -627,8 +631,10 @@ static void make_future(fal_scene *s)
 static void nothing_redrawn(fal_scene *s)
 {
     for (int r = 0; r < 4; r += 2) {
-        memcpy(fal_draft_f32(s->got, r ? "r3.in.k_cache" : "r1.in.k_cache"), fal_draft_f32(s->got, r ? "r2.in.k_cache" : "r0.in.k_cache"), 144 * sizeof(float));
-        memcpy(fal_draft_f32(s->got, r ? "r3.in.v_cache" : "r1.in.v_cache"), fal_draft_f32(s->got, r ? "r2.in.v_cache" : "r0.in.v_cache"), 144 * sizeof(float));
+        memcpy(fal_draft_f32(s->got, r ? "r3.in.k_cache" : "r1.in.k_cache"),
+               fal_draft_f32(s->got, r ? "r2.in.k_cache" : "r0.in.k_cache"), 144 * sizeof(float));
+        memcpy(fal_draft_f32(s->got, r ? "r3.in.v_cache" : "r1.in.v_cache"),
+               fal_draft_f32(s->got, r ? "r2.in.v_cache" : "r0.in.v_cache"), 144 * sizeof(float));
     }
 }
 
@@ -642,7 +648,7 @@ static void no_then(fal_scene *s)
     s->check.then.n_params = 0;
 }
 
-/* ---- kv_store ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- kv_store -------------------------------------------------------------------------------------------------- */
 
 static void make_stored(fal_scene *s)
 {
@@ -710,7 +716,8 @@ const fal_trial fal_trials_op[] = {
     { "rel_l2", "op: zero elements", make_rel_l2, empty_input, FAL_FALSIFIED, "no element" },
     { "rel_l2", "op: another seed", make_rel_l2, another_seed, FAL_ERROR, "seed 2, the check asks for 9" },
     { "rel_l2", "op: another op", make_rel_l2, another_op, FAL_ERROR, "ran op softmax" },
-    { "rel_l2", "op: other inputs than the reference had", make_rel_l2, other_input_than_reference, FAL_ERROR, "in.x differs" },
+    { "rel_l2", "op: other inputs than the reference had", make_rel_l2, other_input_than_reference, FAL_ERROR,
+      "in.x differs" },
     { "rel_l2", "op: ids agree", make_rel_l2_router, NULL, FAL_SURVIVED, NULL },
     { "rel_l2", "op: one id differs", make_rel_l2_router, another_expert, FAL_FALSIFIED, "r1 out.ids[0, 0]" },
     { "rel_l2", "op: poisoned ids equal poisoned ids", make_rel_l2_router, poisoned_ids_both, FAL_FALSIFIED, NULL },
@@ -727,21 +734,33 @@ const fal_trial fal_trials_op[] = {
     { "max_abs", "zeros on both sides", make_max_abs, zero_on_both_sides, FAL_MISTRUSTED, NULL },
     SHARED("max_abs", make_max_abs),
 
-#define FORM(op_name) \
-    { "closed_form", #op_name " as the reference computes it", make_form_##op_name, NULL, FAL_SURVIVED, NULL }, \
-    { "closed_form", #op_name " with one wrong element", make_form_##op_name, one_element, FAL_FALSIFIED, "r1 out.y[" }, \
-    { "closed_form", #op_name " all zero", make_form_##op_name, zero_y, FAL_FALSIFIED, NULL }, \
-    SHARED("closed_form", make_form_##op_name)
-    FORM(embed), FORM(rmsnorm), FORM(matmul), FORM(qk_norm), FORM(rope), FORM(attention), FORM(add), FORM(softmax),
-    FORM(moe_matmul), FORM(swiglu), FORM(moe_sum),
+#define FORM(op_name)                                                                                                  \
+    { "closed_form", #op_name " as the reference computes it", make_form_##op_name, NULL, FAL_SURVIVED, NULL },        \
+        { "closed_form", #op_name " with one wrong element", make_form_##op_name, one_element, FAL_FALSIFIED,          \
+          "r1 out.y[" },                                                                                               \
+        { "closed_form", #op_name " all zero", make_form_##op_name, zero_y, FAL_FALSIFIED, NULL },                     \
+        SHARED("closed_form", make_form_##op_name)
+    FORM(embed),
+    FORM(rmsnorm),
+    FORM(matmul),
+    FORM(qk_norm),
+    FORM(rope),
+    FORM(attention),
+    FORM(add),
+    FORM(softmax),
+    FORM(moe_matmul),
+    FORM(swiglu),
+    FORM(moe_sum),
 #undef FORM
     { "closed_form", "router as the reference computes it", make_form_router, NULL, FAL_SURVIVED, NULL },
     { "closed_form", "router: another order", make_form_router, ids_in_another_order, FAL_FALSIFIED, "out.ids" },
     { "closed_form", "router: ids that nobody wrote", make_form_router, poisoned_ids, FAL_FALSIFIED, NULL },
     { "closed_form", "router: weights that nobody wrote", make_form_router, poisoned_weights, FAL_FALSIFIED, NULL },
     { "closed_form", "router with pinned ids", make_form_pinned, NULL, FAL_SURVIVED, NULL },
-    { "closed_form", "router with pinned ids: another choice", make_form_pinned, ids_in_another_order, FAL_FALSIFIED, NULL },
-    { "closed_form", "router: a parameter that is no dimension", make_form_router, huge_parameter, FAL_FALSIFIED, "out.ids" },
+    { "closed_form", "router with pinned ids: another choice", make_form_pinned, ids_in_another_order, FAL_FALSIFIED,
+      NULL },
+    { "closed_form", "router: a parameter that is no dimension", make_form_router, huge_parameter, FAL_FALSIFIED,
+      "out.ids" },
     { "closed_form", "argmax as the reference computes it", make_form_argmax, NULL, FAL_SURVIVED, NULL },
     { "closed_form", "argmax: one wrong", make_form_argmax, wrong_index, FAL_FALSIFIED, "r1 out.ids[2]" },
     { "closed_form", "argmax: indices that nobody wrote", make_form_argmax, poisoned_ids, FAL_FALSIFIED, NULL },
@@ -753,8 +772,10 @@ const fal_trial fal_trials_op[] = {
     { "closed_form", "no zeros of zeros", make_form_zeros, tiny_instead_of_zero, FAL_FALSIFIED, "inf" },
     { "closed_form", "quantised weights have none", make_form_quantised, NULL, FAL_ERROR, "does not fit" },
     { "closed_form", "kv_store has none", make_form_kv_store, NULL, FAL_ERROR, "no closed form" },
-    { "closed_form", "inputs that contradict each other", make_form_rmsnorm, weights_do_not_fit, FAL_ERROR, "in.w is F32 [15]" },
-    { "closed_form", "a position outside the cache", make_form_attention, first_pos_beyond_the_cache, FAL_ERROR, "first_pos 7" },
+    { "closed_form", "inputs that contradict each other", make_form_rmsnorm, weights_do_not_fit, FAL_ERROR,
+      "in.w is F32 [15]" },
+    { "closed_form", "a position outside the cache", make_form_attention, first_pos_beyond_the_cache, FAL_ERROR,
+      "first_pos 7" },
     { "closed_form", "an input token outside", make_form_embed, input_token_outside, FAL_ERROR, "in.tokens[1]" },
     { "closed_form", "an input expert outside", make_form_moe_matmul, input_expert_outside, FAL_ERROR, "expert -4" },
 
@@ -832,8 +853,10 @@ const fal_trial fal_trials_op[] = {
     SHARED("norm_preserving", make_norm_preserving),
 
     { "relative_position", "distance alone", make_relative_position, NULL, FAL_SURVIVED, NULL },
-    { "relative_position", "one token stays", make_relative_position, only_the_second_stays, FAL_FALSIFIED, "r1 out.y" },
-    { "relative_position", "nothing rotates", make_relative_position, not_rotated_at_all, FAL_MISTRUSTED, "nothing seems to have been rotated" },
+    { "relative_position", "one token stays", make_relative_position, only_the_second_stays, FAL_FALSIFIED,
+      "r1 out.y" },
+    { "relative_position", "nothing rotates", make_relative_position, not_rotated_at_all, FAL_MISTRUSTED,
+      "nothing seems to have been rotated" },
     SHARED("relative_position", make_relative_position),
 
     { "scale_invariance", "sign alone", make_scale, NULL, FAL_SURVIVED, NULL },

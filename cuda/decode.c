@@ -1,0 +1,405 @@
+/* The fused decode path: which kernels a token takes and in what shape, their scratch, and the graph that holds them. */
+#include "cuda/decode.h"
+
+#include "cuda/session.h"
+
+#include <stdlib.h>
+
+/* As in decode.cuh and decode_attention.cu. */
+enum {
+    ROWS = 4,
+    BLOCK = 256,
+    BLOCK_FLOATS = 272 + 8,
+    MOST_WARPS = 12,
+    HEADS = 8,
+    MOST_SPLITS = 32,
+    NEXT_THREADS = 128
+};
+
+/* One scratch buffer of each name; bytes from c, the model's config. */
+#define SCRATCH(X)                                                                                                     \
+    X(state, 4 * sizeof(int32_t))                                                                                      \
+    X(x, row_bytes(c->n_embd))                                                                                         \
+    X(mid, row_bytes(c->n_embd))                                                                                       \
+    X(norm_x, row_bytes(c->n_embd))                                                                                    \
+    X(q, row_bytes(c->n_head * c->head_dim))                                                                           \
+    X(k, row_bytes(c->n_head_kv * c->head_dim))                                                                        \
+    X(v, row_bytes(c->n_head_kv * c->head_dim))                                                                        \
+    X(attn, row_bytes(c->n_head * c->head_dim))                                                                        \
+    X(router, row_bytes(c->n_expert))                                                                                  \
+    X(act, fal_cu_bytes(sizeof(float), c->n_expert_used, c->n_ff, 1))                                                  \
+    X(parts, fal_cu_bytes(sizeof(float) * HEADS, chunks_of(c), d->n_splits, c->head_dim))                              \
+    X(tops, fal_cu_bytes(sizeof(float) * HEADS * 2, chunks_of(c), d->n_splits, 1))                                     \
+    X(arrived, row_bytes(chunks_of(c)))                                                                                \
+    X(best_keys, row_bytes(d->head_blocks))                                                                            \
+    X(best_ids, row_bytes(d->head_blocks))                                                                             \
+    X(out, row_bytes(s->n_ctx))
+
+struct fal_cu_decode {
+#define X(name, bytes) fal_cu_buffer *name;
+    SCRATCH(X)
+#undef X
+    int n_splits;    /* blocks that share the positions of a chunk of heads, at most */
+    int head_blocks; /* blocks of the logits */
+    fal_cu_graph *token;
+};
+
+static size_t row_bytes(int n)
+{
+    return fal_cu_bytes(sizeof(float), n, 1, 1);
+}
+
+/* Groups of query heads that one block takes together. */
+static int chunks_of(const fal_config *c)
+{
+    const int per_kv = c->n_head / c->n_head_kv;
+    return c->n_head_kv * ((per_kv + HEADS - 1) / HEADS);
+}
+
+static int ceil_div(int a, int b)
+{
+    return (a - 1) / b + 1;
+}
+
+/* ---- shapes ------------------------------------------------------------------------------------------------------- */
+
+/* Shared memory of n_seg segments of n_in columns (decode.cuh). */
+static size_t vector_bytes(int n_seg, int n_in)
+{
+    return fal_cu_bytes(sizeof(float) * BLOCK_FLOATS, n_seg, ceil_div(n_in, BLOCK), 1);
+}
+
+static size_t choice_bytes(const fal_config *c)
+{
+    return sizeof(int32_t) * (2 * (size_t)c->n_expert + 2 * (size_t)c->n_expert_used);
+}
+
+static size_t attention_bytes(const fal_config *c)
+{
+    const size_t dp = c->head_dim <= 128 ? 128 : 256;
+    return sizeof(float) * (HEADS * dp + 2 * dp + 8 * HEADS * 8 + 2 * 8 * HEADS + 8 * HEADS * dp + HEADS * MOST_SPLITS);
+}
+
+fal_status fal_cu_decode_check(const fal_context *ctx, const fal_model *model, fal_error *err)
+{
+    static const char hint[] = "leave the variant empty: the exact class has no such limit";
+    const fal_config *c = &model->config;
+    const char *variant = fal_cu_variants[fal_cu_variant_of(ctx)];
+    const size_t limit = fal_cu_shared_limit(ctx) - 2048; /* what kernels declare themselves */
+    const struct {
+        const char *what;
+        size_t bytes;
+    } needs[] = {
+        { "a row of n_embd columns and the routing", vector_bytes(1, c->n_embd) + choice_bytes(c) },
+        { "a row of n_head * head_dim columns", vector_bytes(1, c->n_head * c->head_dim) },
+        { "rows of n_expert_used * n_ff columns and the routing",
+          vector_bytes(c->n_expert_used, c->n_ff) + choice_bytes(c) },
+        { "attention", attention_bytes(c) },
+    };
+    if (c->head_dim % 4 != 0 || c->head_dim > 256)
+        return fal_fail(err, FAL_ERR_INPUT, hint,
+                        "cuda: variant '%s': head_dim is %d, expected a multiple of 4 up to 256", variant, c->head_dim);
+    for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++)
+        if (needs[i].bytes > limit)
+            return fal_fail(err, FAL_ERR_INPUT, hint,
+                            "cuda: variant '%s': %s need %zu bytes of shared memory, a block of '%s' has %zu", variant,
+                            needs[i].what, needs[i].bytes, fal_cu_device(ctx)->name, limit);
+    return FAL_OK;
+}
+
+/* Passes of a warp over a row, as fal_passes in decode.cuh. */
+static int passes_of(uint32_t type, int n_blocks)
+{
+    return type == FAL_TYPE_Q4_K ? ceil_div(n_blocks, 8) : type == FAL_TYPE_Q6_K ? ceil_div(n_blocks, 4) : n_blocks;
+}
+
+/* How warps share rows: n_parts warps for a group of ROWS rows, n_groups groups in a block, blocks for all groups. */
+typedef struct {
+    int n_parts, n_groups;
+    fal_cu_shape shape;
+} spread;
+
+/* Few parts, because they meet at a barrier, but enough that no warp takes more than most_passes; then as many groups in a
+   block as give every multiprocessor blocks_each blocks, as far as the warps of a block go. twins: warps per part. */
+static spread spread_rows(const fal_context *ctx, int n_groups, int n_passes, int most_passes, int twins,
+                          int blocks_each, size_t shared_bytes)
+{
+    spread p = { .n_parts = ceil_div(n_passes, most_passes) };
+    if (p.n_parts * twins > MOST_WARPS) p.n_parts = MOST_WARPS / twins;
+    p.n_groups = ceil_div(n_groups, fal_cu_multiprocessors(ctx) * blocks_each);
+    if (p.n_groups * p.n_parts * twins > MOST_WARPS) p.n_groups = MOST_WARPS / (p.n_parts * twins);
+    p.shape = (fal_cu_shape){ .n_groups = (size_t)ceil_div(n_groups, p.n_groups),
+                              .n_threads = 32 * p.n_groups * p.n_parts * twins,
+                              .shared_bytes = shared_bytes,
+                              .overlaps = true };
+    return p;
+}
+
+/* ---- a token ------------------------------------------------------------------------------------------------------ */
+
+#define LAUNCH(module, how, type, shape, ...)                                                                          \
+    do {                                                                                                               \
+        const fal_cu_arg args_[] = { __VA_ARGS__ };                                                                    \
+        const fal_status st_ =                                                                                         \
+            fal_cu_launch_shaped(s->ctx, module, how, type, shape, args_, sizeof args_ / sizeof args_[0], err);        \
+        if (st_ != FAL_OK) return st_;                                                                                 \
+    } while (0)
+#define B    FAL_CU_BUFFER
+#define I(n) FAL_CU_INT((int)(n))
+#define F    FAL_CU_FLOAT
+
+/* mid = x + Attn(RMSNorm(x)). */
+static fal_status attention_kernels(const fal_session *s, const fal_cu_decode *d, int layer, fal_error *err)
+{
+    const fal_config *c = &s->model->config;
+    const fal_layer *w = &s->model->layers[layer];
+    const fal_cu_layer *b = &s->layers[layer];
+    const int n_q = c->n_head * c->head_dim, n_kv = c->n_head_kv * c->head_dim;
+
+    const int groups = ceil_div(n_q, ROWS) + 2 * ceil_div(n_kv, ROWS);
+    const spread qkv = spread_rows(s->ctx, groups, passes_of(w->attn_q->type, ceil_div(c->n_embd, BLOCK)), 2, 1, 1,
+                                   vector_bytes(1, c->n_embd));
+    LAUNCH("decode_dense", "qkv", NULL, &qkv.shape, I(c->n_embd), I(n_q), I(n_kv), I(qkv.n_groups), I(qkv.n_parts),
+           I(w->attn_q->type), I(w->attn_k->type), I(w->attn_v->type), F(c->rms_eps), B(b->attn_q), B(b->attn_k),
+           B(b->attn_v), B(b->attn_norm), B(d->x), B(d->q), B(d->k), B(d->v));
+
+    const fal_cu_shape attention = { .n_groups = (size_t)chunks_of(c) * (size_t)d->n_splits,
+                                     .n_threads = 256,
+                                     .shared_bytes = attention_bytes(c),
+                                     .overlaps = true };
+    const bool is_half = fal_cu_variant_of(s->ctx) == FAL_CU_FAST_KV16;
+    LAUNCH("decode_attention", c->head_dim <= 128 ? "d128" : "d256", is_half ? "f16" : "f32", &attention, I(c->n_head),
+           I(c->n_head_kv), I(c->head_dim), I(d->n_splits), F(c->rms_eps), B(d->state), B(d->q), B(d->k), B(d->v),
+           B(b->attn_q_norm), B(b->attn_k_norm), B(s->cos_table), B(s->sin_table), B(s->k_cache[layer]),
+           B(s->v_cache[layer]), B(d->parts), B(d->tops), B(d->arrived), B(d->attn));
+
+    const spread output =
+        spread_rows(s->ctx, ceil_div(c->n_embd, ROWS), passes_of(w->attn_output->type, ceil_div(n_q, BLOCK)), 1, 1, 1,
+                    vector_bytes(1, n_q));
+    LAUNCH("decode_dense", "output", w->attn_output->type == FAL_TYPE_Q4_K ? "q4_k" : "any", &output.shape, I(n_q),
+           I(c->n_embd), I(output.n_groups), I(output.n_parts), I(w->attn_output->type), B(b->attn_output), B(d->attn),
+           B(d->x), B(d->mid));
+    return FAL_OK;
+}
+
+/* x = mid + MoE(RMSNorm(mid)). */
+static fal_status moe_kernels(const fal_session *s, const fal_cu_decode *d, int layer, fal_error *err)
+{
+    const fal_config *c = &s->model->config;
+    const fal_layer *w = &s->model->layers[layer];
+    const fal_cu_layer *b = &s->layers[layer];
+    const int blocks = ceil_div(c->n_embd, BLOCK);
+
+    const fal_cu_shape router = { .n_groups = (size_t)c->n_expert,
+                                  .n_threads = 32 * (blocks < 8 ? blocks : 8),
+                                  .shared_bytes = vector_bytes(1, c->n_embd),
+                                  .overlaps = true };
+    LAUNCH("decode_dense", "router", NULL, &router, I(c->n_embd), I(c->n_expert), I(w->ffn_gate_inp->type),
+           F(c->rms_eps), B(b->ffn_gate_inp), B(b->ffn_norm), B(d->mid), B(d->norm_x), B(d->router));
+
+    const uint32_t gate = w->ffn_gate_exps->type, up = w->ffn_up_exps->type, down = w->ffn_down_exps->type;
+    const spread act = spread_rows(s->ctx, c->n_expert_used * ceil_div(c->n_ff, ROWS), passes_of(gate, blocks), 2, 2, 2,
+                                   vector_bytes(1, c->n_embd) + choice_bytes(c));
+    LAUNCH("decode_experts", "act", gate == FAL_TYPE_Q4_K && up == FAL_TYPE_Q4_K ? "q4_k" : "any", &act.shape,
+           I(c->n_expert), I(c->n_expert_used), I(c->n_embd), I(c->n_ff), I(act.n_groups), I(act.n_parts), I(gate),
+           I(up), B(b->ffn_gate_exps), B(b->ffn_up_exps), B(d->norm_x), B(d->router), B(d->act));
+
+    const spread rows =
+        spread_rows(s->ctx, ceil_div(c->n_embd, ROWS), passes_of(down, c->n_expert_used * ceil_div(c->n_ff, BLOCK)),
+                    down == FAL_TYPE_Q6_K ? 2 : 1, 1, 1, vector_bytes(c->n_expert_used, c->n_ff) + choice_bytes(c));
+    LAUNCH("decode_experts", "down",
+           down == FAL_TYPE_Q4_K   ? "q4_k"
+           : down == FAL_TYPE_Q6_K ? "q6_k"
+                                   : "any",
+           &rows.shape, I(c->n_expert), I(c->n_expert_used), I(c->n_ff), I(c->n_embd), I(rows.n_groups),
+           I(rows.n_parts), I(down), B(b->ffn_down_exps), B(d->act), B(d->router), B(d->mid), B(d->x));
+    return FAL_OK;
+}
+
+static fal_status token_kernels(const fal_session *s, const fal_cu_decode *d, fal_error *err)
+{
+    const fal_model *m = s->model;
+    const fal_config *c = &m->config;
+    const fal_cu_shape one = { .n_groups = 1, .n_threads = 256 };
+    LAUNCH("decode_dense", "embed", NULL, &one, I(c->n_embd), I(m->token_embd->type), B(s->token_embd), B(d->state),
+           B(d->x));
+    for (int layer = 0; layer < c->n_layer; layer++) {
+        fal_status st = attention_kernels(s, d, layer, err);
+        if (st == FAL_OK) st = moe_kernels(s, d, layer, err);
+        if (st != FAL_OK) return st;
+    }
+    const uint32_t type = m->output->type;
+    const fal_cu_shape logits = { .n_groups = (size_t)d->head_blocks,
+                                  .n_threads = 32 * MOST_WARPS,
+                                  .shared_bytes = vector_bytes(1, c->n_embd),
+                                  .overlaps = true };
+    LAUNCH("decode_head", "logits",
+           type == FAL_TYPE_Q4_K   ? "q4_k"
+           : type == FAL_TYPE_Q6_K ? "q6_k"
+                                   : "any",
+           &logits, I(c->n_embd), I(c->n_vocab), I(type), F(c->rms_eps), B(s->output), B(s->output_norm), B(d->x),
+           B(s->site[FAL_SITE_final_norm]), B(s->site[FAL_SITE_logits]), B(d->best_keys), B(d->best_ids));
+    const fal_cu_shape next = { .n_groups = 1, .n_threads = NEXT_THREADS, .overlaps = true };
+    LAUNCH("decode_head", "next", NULL, &next, I(d->head_blocks), I(s->n_ctx), B(d->best_keys), B(d->best_ids),
+           B(d->state), B(d->out));
+    return FAL_OK;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------------- */
+
+/* Counts arrivals from zero; what failed midway may have left others. */
+static fal_status clear_arrived(fal_session *s, fal_cu_decode *d, fal_error *err)
+{
+    const size_t bytes = fal_cu_size(d->arrived);
+    void *zeros = calloc(1, bytes);
+    if (!zeros) return fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no host memory for %zu bytes", bytes);
+    const fal_status st = fal_cu_write(s->ctx, d->arrived, zeros, bytes, err);
+    free(zeros);
+    return st;
+}
+
+fal_status fal_cu_decode_open(fal_session *s, fal_cu_decode **out, fal_error *err)
+{
+    const fal_config *c = &s->model->config;
+    fal_status st = FAL_OK;
+    fal_cu_decode *d = calloc(1, sizeof *d);
+    if (!d) return fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a session");
+    const int n_mp = fal_cu_multiprocessors(s->ctx), groups = ceil_div(c->n_vocab, ROWS);
+    d->n_splits = n_mp / chunks_of(c);
+    if (d->n_splits > MOST_SPLITS) d->n_splits = MOST_SPLITS;
+    if (d->n_splits < 1) d->n_splits = 1;
+    d->head_blocks = groups < n_mp ? groups : n_mp;
+#define X(name, bytes)                                                                                                 \
+    if (st == FAL_OK) st = fal_cu_alloc(s->ctx, "decode " #name, bytes, &d->name, err);
+    SCRATCH(X)
+#undef X
+    if (st == FAL_OK) st = clear_arrived(s, d, err);
+    /* Modules are loaded when a kernel is first asked for, which may not happen within a recording: run a token first. Its
+       position and token are 0, and reset (below) takes its traces from the cache. */
+    const int32_t start[4] = { 0 };
+    if (st == FAL_OK) st = fal_cu_write(s->ctx, d->state, start, sizeof start, err);
+    if (st == FAL_OK) st = token_kernels(s, d, err);
+    if (st == FAL_OK) st = fal_cu_finish(s->ctx, err);
+    for (int layer = 0; st == FAL_OK && layer < c->n_layer; layer++) {
+        st = fal_cu_poison(s->ctx, s->k_cache[layer], err);
+        if (st == FAL_OK) st = fal_cu_poison(s->ctx, s->v_cache[layer], err);
+    }
+    if (st == FAL_OK) st = fal_cu_graph_begin(s->ctx, err);
+    if (st == FAL_OK) {
+        st = token_kernels(s, d, err);
+        const fal_status ended = fal_cu_graph_end(s->ctx, &d->token, err);
+        if (st == FAL_OK) st = ended;
+    }
+    if (st != FAL_OK)
+        fal_cu_decode_close(s->ctx, d);
+    else
+        *out = d;
+    return st;
+}
+
+void fal_cu_decode_close(fal_context *ctx, fal_cu_decode *d)
+{
+    if (!d) return;
+    fal_cu_graph_free(ctx, d->token);
+#define X(name, bytes) fal_cu_free(ctx, d->name);
+    SCRATCH(X)
+#undef X
+    free(d);
+}
+
+fal_status fal_cu_decode_reset(fal_session *s, fal_error *err)
+{
+    fal_cu_decode *d = s->decode;
+    fal_status st = FAL_OK;
+#define X(name, bytes)                                                                                                 \
+    if (st == FAL_OK) st = fal_cu_poison(s->ctx, d->name, err);
+    SCRATCH(X)
+#undef X
+    return st == FAL_OK ? clear_arrived(s, d, err) : st;
+}
+
+size_t fal_cu_decode_bytes(const fal_cu_decode *d)
+{
+    size_t total = 0;
+    if (!d) return 0;
+#define X(name, bytes) total += fal_cu_size(d->name);
+    SCRATCH(X)
+#undef X
+    return total;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------------ */
+
+static fal_status refuse_tap(const fal_session *s, const char *what, fal_site site, int layer, fal_error *err)
+{
+    return fal_fail(err, FAL_ERR_INPUT, "use the variant '' for it: the exact class delivers every site",
+                    "cuda: variant '%s' has no %s at site %s of layer %d; it delivers logits and final_norm",
+                    fal_cu_variants[fal_cu_variant_of(s->ctx)], what, fal_site_get(site)->name, layer);
+}
+
+fal_status fal_cu_decode_check_taps(const fal_session *s, const fal_taps *taps, int n_tokens, fal_error *err)
+{
+    if (!taps) return FAL_OK;
+    for (int i = 0; i < FAL_N_SITES; i++) {
+        const fal_site site = (fal_site)i;
+        const bool is_layer = fal_site_get(site)->per_layer;
+        const bool is_head = site == FAL_SITE_logits || site == FAL_SITE_final_norm;
+        for (int at = 0; at < (is_layer ? s->model->config.n_layer : 1); at++) {
+            const int layer = is_layer ? at : -1;
+            if (!is_head && taps->give && taps->wants && taps->wants(taps->user, site, layer))
+                return refuse_tap(s, "values to see", site, layer, err);
+            if (taps->forced && taps->forced(taps->user, site, layer, 0, n_tokens))
+                return refuse_tap(s, "place for forced values", site, layer, err);
+        }
+    }
+    for (int layer = 0; taps->pinned && layer < s->model->config.n_layer; layer++)
+        if (taps->pinned(taps->user, layer, 0, n_tokens))
+            return refuse_tap(s, "place for pinned routing", FAL_SITE_expert_ids, layer, err);
+    return FAL_OK;
+}
+
+fal_status fal_cu_decode_start(fal_session *s, int32_t token, fal_error *err)
+{
+    const int32_t state[4] = { token, s->n_past, 0, 0 };
+    return fal_cu_write(s->ctx, s->decode->state, state, sizeof state, err);
+}
+
+fal_status fal_cu_decode_tokens(fal_session *s, int n, fal_error *err)
+{
+    fal_status st = FAL_OK;
+    for (int i = 0; st == FAL_OK && i < n; i++) st = fal_cu_graph_launch(s->ctx, s->decode->token, err);
+    return st;
+}
+
+fal_status fal_cu_decode_last(fal_session *s, int32_t *next, fal_error *err)
+{
+    return fal_cu_read(s->ctx, s->decode->state, 0, next, sizeof *next, err);
+}
+
+fal_status fal_cu_decode_read(fal_session *s, int n, int32_t *out, fal_error *err)
+{
+    return fal_cu_read(s->ctx, s->decode->out, 0, out, (size_t)n * sizeof *out, err);
+}
+
+/* ---- prompts with a cache of f16 ---------------------------------------------------------------------------------- */
+
+fal_status fal_cu_decode_kv16_store_run(fal_context *ctx, int n_tokens, int n_head_kv, int head_dim, int first_pos,
+                                        const fal_cu_buffer *k, const fal_cu_buffer *v, fal_cu_buffer *k_cache,
+                                        fal_cu_buffer *v_cache, fal_error *err)
+{
+    const int width = n_head_kv * head_dim;
+    const fal_cu_arg args[] = { FAL_CU_INT(n_tokens), FAL_CU_INT(width),      FAL_CU_INT(first_pos), FAL_CU_BUFFER(k),
+                                FAL_CU_BUFFER(v),     FAL_CU_BUFFER(k_cache), FAL_CU_BUFFER(v_cache) };
+    return FAL_CU_LAUNCH(ctx, "decode_kv16", "store", NULL, fal_cu_groups(ctx, (size_t)n_tokens * (size_t)width), args,
+                         err);
+}
+
+fal_status fal_cu_decode_kv16_attention_run(fal_context *ctx, int n_tokens, int n_head, int n_head_kv, int head_dim,
+                                            int first_pos, const fal_cu_buffer *q, const fal_cu_buffer *k_cache,
+                                            const fal_cu_buffer *v_cache, fal_cu_buffer *y, fal_error *err)
+{
+    const fal_cu_arg args[] = { FAL_CU_INT(n_tokens),   FAL_CU_INT(n_head),     FAL_CU_INT(n_head_kv),
+                                FAL_CU_INT(head_dim),   FAL_CU_INT(first_pos),  FAL_CU_BUFFER(q),
+                                FAL_CU_BUFFER(k_cache), FAL_CU_BUFFER(v_cache), FAL_CU_BUFFER(y) };
+    return FAL_CU_LAUNCH(ctx, "decode_kv16", "attention", NULL, (size_t)n_tokens * (size_t)n_head, args, err);
+}
