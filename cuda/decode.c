@@ -1,4 +1,5 @@
-/* The fused decode path: which kernels a token takes and in what shape, their scratch, and the graph that holds them. */
+/* The fused decode path: which kernels a token takes and in what shape, their scratch, and the graph that holds them.
+   */
 #include "cuda/decode.h"
 
 #include "cuda/session.h"
@@ -61,7 +62,8 @@ static int ceil_div(int a, int b)
     return (a - 1) / b + 1;
 }
 
-/* ---- shapes ------------------------------------------------------------------------------------------------------- */
+/* ---- shapes -------------------------------------------------------------------------------------------------------
+   */
 
 /* Shared memory of n_seg segments of n_in columns (decode.cuh). */
 static size_t vector_bytes(int n_seg, int n_in)
@@ -74,9 +76,9 @@ static size_t choice_bytes(const fal_config *c)
     return sizeof(int32_t) * (2 * (size_t)c->n_expert + 2 * (size_t)c->n_expert_used);
 }
 
-static size_t attention_bytes(const fal_config *c)
+static size_t attention_bytes(void)
 {
-    const size_t dp = c->head_dim <= 128 ? 128 : 256;
+    const size_t dp = 128; /* most head_dim that the attention kernel takes */
     return sizeof(float) * (HEADS * dp + 2 * dp + 8 * HEADS * 8 + 2 * 8 * HEADS + 8 * HEADS * dp + HEADS * MOST_SPLITS);
 }
 
@@ -94,11 +96,11 @@ fal_status fal_cu_decode_check(const fal_context *ctx, const fal_model *model, f
         { "a row of n_head * head_dim columns", vector_bytes(1, c->n_head * c->head_dim) },
         { "rows of n_expert_used * n_ff columns and the routing",
           vector_bytes(c->n_expert_used, c->n_ff) + choice_bytes(c) },
-        { "attention", attention_bytes(c) },
+        { "attention", attention_bytes() },
     };
-    if (c->head_dim % 4 != 0 || c->head_dim > 256)
+    if (c->head_dim % 4 != 0 || c->head_dim > 128)
         return fal_fail(err, FAL_ERR_INPUT, hint,
-                        "cuda: variant '%s': head_dim is %d, expected a multiple of 4 up to 256", variant, c->head_dim);
+                        "cuda: variant '%s': head_dim is %d, expected a multiple of 4 up to 128", variant, c->head_dim);
     for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++)
         if (needs[i].bytes > limit)
             return fal_fail(err, FAL_ERR_INPUT, hint,
@@ -119,7 +121,8 @@ typedef struct {
     fal_cu_shape shape;
 } spread;
 
-/* Few parts, because they meet at a barrier, but enough that no warp takes more than most_passes; then as many groups in a
+/* Few parts, because they meet at a barrier, but enough that no warp takes more than most_passes; then as many groups
+   in a
    block as give every multiprocessor blocks_each blocks, as far as the warps of a block go. twins: warps per part. */
 static spread spread_rows(const fal_context *ctx, int n_groups, int n_passes, int most_passes, int twins,
                           int blocks_each, size_t shared_bytes)
@@ -135,7 +138,8 @@ static spread spread_rows(const fal_context *ctx, int n_groups, int n_passes, in
     return p;
 }
 
-/* ---- a token ------------------------------------------------------------------------------------------------------ */
+/* ---- a token ------------------------------------------------------------------------------------------------------
+   */
 
 #define LAUNCH(module, how, type, shape, ...)                                                                          \
     do {                                                                                                               \
@@ -165,10 +169,10 @@ static fal_status attention_kernels(const fal_session *s, const fal_cu_decode *d
 
     const fal_cu_shape attention = { .n_groups = (size_t)chunks_of(c) * (size_t)d->n_splits,
                                      .n_threads = 256,
-                                     .shared_bytes = attention_bytes(c),
+                                     .shared_bytes = attention_bytes(),
                                      .overlaps = true };
     const bool is_half = fal_cu_variant_of(s->ctx) == FAL_CU_FAST_KV16;
-    LAUNCH("decode_attention", c->head_dim <= 128 ? "d128" : "d256", is_half ? "f16" : "f32", &attention, I(c->n_head),
+    LAUNCH("decode_attention", "d128", is_half ? "f16" : "f32", &attention, I(c->n_head),
            I(c->n_head_kv), I(c->head_dim), I(d->n_splits), F(c->rms_eps), B(d->state), B(d->q), B(d->k), B(d->v),
            B(b->attn_q_norm), B(b->attn_k_norm), B(s->cos_table), B(s->sin_table), B(s->k_cache[layer]),
            B(s->v_cache[layer]), B(d->parts), B(d->tops), B(d->arrived), B(d->attn));
@@ -245,7 +249,8 @@ static fal_status token_kernels(const fal_session *s, const fal_cu_decode *d, fa
     return FAL_OK;
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------------------
+   */
 
 /* Counts arrivals from zero; what failed midway may have left others. */
 static fal_status clear_arrived(fal_session *s, fal_cu_decode *d, fal_error *err)
@@ -274,7 +279,8 @@ fal_status fal_cu_decode_open(fal_session *s, fal_cu_decode **out, fal_error *er
     SCRATCH(X)
 #undef X
     if (st == FAL_OK) st = clear_arrived(s, d, err);
-    /* Modules are loaded when a kernel is first asked for, which may not happen within a recording: run a token first. Its
+    /* Modules are loaded when a kernel is first asked for, which may not happen within a recording: run a token first.
+       Its
        position and token are 0, and reset (below) takes its traces from the cache. */
     const int32_t start[4] = { 0 };
     if (st == FAL_OK) st = fal_cu_write(s->ctx, d->state, start, sizeof start, err);
@@ -328,7 +334,8 @@ size_t fal_cu_decode_bytes(const fal_cu_decode *d)
     return total;
 }
 
-/* ---- running ------------------------------------------------------------------------------------------------------ */
+/* ---- running ------------------------------------------------------------------------------------------------------
+   */
 
 static fal_status refuse_tap(const fal_session *s, const char *what, fal_site site, int layer, fal_error *err)
 {
@@ -381,7 +388,8 @@ fal_status fal_cu_decode_read(fal_session *s, int n, int32_t *out, fal_error *er
     return fal_cu_read(s->ctx, s->decode->out, 0, out, (size_t)n * sizeof *out, err);
 }
 
-/* ---- prompts with a cache of f16 ---------------------------------------------------------------------------------- */
+/* ---- prompts with a cache of f16 ----------------------------------------------------------------------------------
+   */
 
 fal_status fal_cu_decode_kv16_store_run(fal_context *ctx, int n_tokens, int n_head_kv, int head_dim, int first_pos,
                                         const fal_cu_buffer *k, const fal_cu_buffer *v, fal_cu_buffer *k_cache,

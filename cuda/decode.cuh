@@ -2,14 +2,17 @@
 #include "quant.cuh"
 
 /* Declared arithmetic of these kernels: f32 activations, f32 accumulators, exact codes and scales. Unlike in the exact
-   class, products and sums are fused (fmaf), a K-quant block is taken as scale * sum(code * x) - min * sum(x), and the sum of
-   a row is split over lanes, then warps, by fixed trees: results repeat bit for bit on the same kind of device, but differ
+   class, products and sums are fused (fmaf), a K-quant block is taken as scale * sum(code * x) - min * sum(x), and the
+   sum of
+   a row is split over lanes, then warps, by fixed trees: results repeat bit for bit on the same kind of device, but
+   differ
    from those of the exact class by rounding. No atomics on floats. */
 
 #define FAL_ROWS 4 /* rows that a warp takes through the vector at once */
 #define FAL_RAW 14 /* registers of weights that a lane holds per row */
 
-/* A kernel of one token's chain may start while the one before it still runs; what it reads before fal_wait() must not come
+/* A kernel of one token's chain may start while the one before it still runs; what it reads before fal_wait() must not
+   come
    from that one. Every thread calls fal_wait(), so that a kernel never ends before its predecessors. */
 static __device__ __forceinline__ void fal_wait()
 {
@@ -45,7 +48,8 @@ static __device__ float fal_block_sum(float *red, float v)
 }
 
 /* ---- vectors in shared memory ---------------------------------------------------------------------------------------
-   A vector of n_seg segments of n_in columns, each filled up with zeros to whole blocks of 256; four floats are left free
+   A vector of n_seg segments of n_in columns, each filled up with zeros to whole blocks of 256; four floats are left
+   free
    after each 64, so that lanes 64 columns apart use different banks. sums[i] is the sum of columns 32i .. 32i+31. */
 static __device__ __forceinline__ int fal_at(int column)
 {
@@ -97,7 +101,8 @@ static __device__ void fal_take_norm(float *xs, float *sums, float *red, int n_i
     for (int j = 0; j < KEEP; j++) {
         const int i = first + j * step;
         kept[j] = i < n ? fal_global_4(x, 4 * i, n_in) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        squares = fmaf(kept[j].x, kept[j].x, fmaf(kept[j].y, kept[j].y, fmaf(kept[j].z, kept[j].z, fmaf(kept[j].w, kept[j].w, squares))));
+        squares = fmaf(kept[j].x, kept[j].x, fmaf(kept[j].y, kept[j].y, fmaf(kept[j].z, kept[j].z, fmaf(kept[j].w,
+            kept[j].w, squares))));
     }
     for (int i = first + KEEP * step; i < n; i += step) {
         const float4 v = fal_global_4(x, 4 * i, n_in);
@@ -119,9 +124,11 @@ static __device__ void fal_take_norm(float *xs, float *sums, float *red, int n_i
     }
 }
 
-/* ---- rows of weights ------------------------------------------------------------------------------------------------ */
+/* ---- rows of weights
+   ------------------------------------------------------------------------------------------------ */
 
-/* Rows r0 .. r0+R-1 of a matrix (those past the last are computed and dropped), or of the matrices of several experts, whose
+/* Rows r0 .. r0+R-1 of a matrix (those past the last are computed and dropped), or of the matrices of several experts,
+   whose
    segments of the vector follow each other. */
 typedef struct {
     int type, n_in, n_out, r0;
@@ -131,10 +138,12 @@ typedef struct {
     long row_bytes;
 } fal_rows;
 
-static __device__ __forceinline__ fal_rows fal_make_rows(int type, int n_seg, int n_in, int n_out, int r0, const int *ids,
+static __device__ __forceinline__ fal_rows fal_make_rows(int type, int n_seg, int n_in, int n_out, int r0,
+    const int *ids,
                                                          const unsigned char *w)
 {
-    const fal_rows m = { type, n_in, n_out, r0, fal_blocks(n_in), n_seg * fal_blocks(n_in), ids, w, fal_row_bytes(type, n_in) };
+    const fal_rows m = { type, n_in, n_out, r0, fal_blocks(n_in), n_seg * fal_blocks(n_in), ids, w,
+        fal_row_bytes(type, n_in) };
     return m;
 }
 
@@ -182,9 +191,11 @@ static __device__ __forceinline__ int fal_load_s8(const unsigned char *p)
     return v;
 }
 
-/* The lane's weights of one pass, as the file has them. Blocks past the last are read as the last. Types without a path of
+/* The lane's weights of one pass, as the file has them. Blocks past the last are read as the last. Types without a
+   path of
    their own are read where they are used. */
-template <int R> static __device__ __forceinline__ void fal_load_rows(const fal_rows *m, int pass, int lane, unsigned *raw)
+template <int R> static __device__ __forceinline__ void fal_load_rows(const fal_rows *m, int pass, int lane,
+    unsigned *raw)
 {
     const int lanes = fal_lanes_of_block(m->type);
     const int vb = min(pass * (32 / lanes) + lane / lanes, m->n_blocks - 1);
@@ -218,7 +229,8 @@ template <int R> static __device__ __forceinline__ void fal_load_rows(const fal_
     } else if (fal_is_wide_f32(m)) {
 #pragma unroll
         for (int i = 0; i < R; i++) {
-            const unsigned char *p = base + (long)min(m->r0 + i, m->n_out - 1) * m->row_bytes + (long)b * 1024 + 16 * lane;
+            const unsigned char *p = base + (long)min(m->r0 + i,
+                m->n_out - 1) * m->row_bytes + (long)b * 1024 + 16 * lane;
             fal_load_16(p, raw + i * FAL_RAW);
             fal_load_16(p + 512, raw + i * FAL_RAW + 4);
         }
@@ -271,7 +283,8 @@ static __device__ __forceinline__ void fal_use_q4_k(int vb, int lane, const unsi
         const unsigned mins = c < 2 ? b & 0x3f3fu : ((d >> 4) & 0x0f0fu) | ((b >> 2) & 0x3030u);
         const float2 s = fal_codes_2((scales & 0xffu) | (scales & 0xff00u) << 8);
         const float2 n = fal_codes_2((mins & 0xffu) | (mins & 0xff00u) << 8);
-        const float d_24 = fal_half_bits(head[0] & 0xffffu) * FAL_2_24, min_24 = fal_half_bits(head[0] >> 16) * FAL_2_24;
+        const float d_24 = fal_half_bits(head[0] & 0xffffu) * FAL_2_24,
+            min_24 = fal_half_bits(head[0] >> 16) * FAL_2_24;
         /* high codes stand four bits up: 1/16 */
         const float codes = fmaf(s.x, low[i] * FAL_2_24, s.y * (high[i] * (FAL_2_24 / 16.0f)));
         acc[i] = fmaf(d_24, codes, fmaf(-min_24, fmaf(n.x, sum_low, n.y * sum_high), acc[i]));
@@ -312,7 +325,8 @@ static __device__ __forceinline__ void fal_use_q6_k(int vb, int lane, const unsi
         }
     }
 #pragma unroll
-    for (int i = 0; i < R; i++) acc[i] = fmaf(fal_half_bits(raw[i * FAL_RAW + 13] & 0xffffu) * FAL_2_24, sum[i], acc[i]);
+    for (int i = 0; i < R; i++) acc[i] = fmaf(fal_half_bits(raw[i * FAL_RAW + 13] & 0xffffu) * FAL_2_24, sum[i],
+        acc[i]);
 }
 
 static __device__ __forceinline__ float fal_dot_4(float4 a, float4 b, float sum)
@@ -338,8 +352,10 @@ static __device__ __forceinline__ void fal_use_rows(const fal_rows *m, int pass,
 #pragma unroll
         for (int i = 0; i < R; i++) {
             const unsigned *r = raw + i * FAL_RAW;
-            const float4 w0 = make_float4(__uint_as_float(r[0]), __uint_as_float(r[1]), __uint_as_float(r[2]), __uint_as_float(r[3]));
-            const float4 w1 = make_float4(__uint_as_float(r[4]), __uint_as_float(r[5]), __uint_as_float(r[6]), __uint_as_float(r[7]));
+            const float4 w0 = make_float4(__uint_as_float(r[0]), __uint_as_float(r[1]), __uint_as_float(r[2]),
+                __uint_as_float(r[3]));
+            const float4 w1 = make_float4(__uint_as_float(r[4]), __uint_as_float(r[5]), __uint_as_float(r[6]),
+                __uint_as_float(r[7]));
             acc[i] = fal_dot_4(w0, x0, fal_dot_4(w1, x1, acc[i]));
         }
     } else {
@@ -348,7 +364,8 @@ static __device__ __forceinline__ void fal_use_rows(const fal_rows *m, int pass,
         for (int i = 0; i < R; i++) {
             float4 w0, w1;
             int at_0, at_1;
-            fal_lane_weights(m->type, base + (long)min(m->r0 + i, m->n_out - 1) * m->row_bytes, m->n_in, b, lane, &w0, &w1,
+            fal_lane_weights(m->type, base + (long)min(m->r0 + i, m->n_out - 1) * m->row_bytes, m->n_in, b, lane, &w0,
+                &w1,
                              &at_0, &at_1);
             const int from = seg * m->per_seg * 256;
             acc[i] = fal_dot_4(w0, *(const float4 *)(xs + fal_at(from + at_0)),
@@ -357,7 +374,8 @@ static __device__ __forceinline__ void fal_use_rows(const fal_rows *m, int pass,
     }
 }
 
-/* y[i] = row i times the vector, over passes part, part + n_parts, ...; raw holds the first of them. Known to all lanes. */
+/* y[i] = row i times the vector, over passes part, part + n_parts, ...; raw holds the first of them. Known to all
+   lanes. */
 template <int R>
 static __device__ __forceinline__ void fal_multiply(const fal_rows *m, int part, int n_parts, int lane, unsigned *raw,
                                                     const float *xs, const float *sums, float *y)
@@ -374,7 +392,8 @@ static __device__ __forceinline__ void fal_multiply(const fal_rows *m, int part,
     for (int i = 0; i < R; i++) y[i] = fal_warp_sum(acc[i]);
 }
 
-/* ---- routing -------------------------------------------------------------------------------------------------------- */
+/* ---- routing
+   -------------------------------------------------------------------------------------------------------- */
 
 /* A float as an integer with the same order; -0 equals 0, all NaN are equal and largest. */
 static __device__ __forceinline__ unsigned fal_order_key(float v)
@@ -384,7 +403,8 @@ static __device__ __forceinline__ unsigned fal_order_key(float v)
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
-/* The n_used largest of the logits, largest first, ties to the lower id, into ids; top[s] their logits. The choice among
+/* The n_used largest of the logits, largest first, ties to the lower id, into ids; top[s] their logits. The choice
+   among
    logits is that among their softmax, whose common divisor the weights lose anyway. keys, ranks: n_expert words each;
    ids, top: n_used. Starts and ends with all threads in step. */
 static __device__ void fal_choose(int n_expert, int n_used, const float *logits, unsigned *keys, int *ranks, int *ids,
@@ -396,7 +416,8 @@ static __device__ void fal_choose(int n_expert, int n_used, const float *logits,
         ranks[e] = 0;
     }
     __syncthreads();
-    /* The rank of an expert is the number of experts before it; several threads count for one where there are enough. */
+    /* The rank of an expert is the number of experts before it; several threads count for one where there are enough.
+       */
     const int n_shares = max(1, min(8, n_threads / n_expert)), per = (n_expert + n_shares - 1) / n_shares;
     for (int i = id; i < n_expert * n_shares; i += n_threads) {
         const int share = i / n_expert, e = i - share * n_expert, end = min(n_expert, (share + 1) * per);

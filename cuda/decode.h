@@ -1,4 +1,5 @@
-/* The fused decode path of the variants fast and fast_kv16: one token as one graph of few kernels, fed back on the device. */
+/* The fused decode path of the variants fast and fast_kv16: one token as one graph of few kernels, fed back on the
+   device. */
 #ifndef FAL_CUDA_DECODE_H
 #define FAL_CUDA_DECODE_H
 
@@ -6,7 +7,8 @@
 
 typedef struct fal_cu_decode fal_cu_decode;
 
-/* what    Refuses a model whose shape the fused kernels do not cover, naming the dimension and its limit: FAL_ERR_INPUT. */
+/* what    Refuses a model whose shape the fused kernels do not cover, naming the dimension and its limit:
+   FAL_ERR_INPUT. */
 fal_status fal_cu_decode_check(const fal_context *ctx, const fal_model *model, fal_error *err);
 /* what    Scratch and graph of a session whose weights, cache and tables are on the device.
    owns    *out belongs to the session: fal_cu_decode_close */
@@ -14,11 +16,14 @@ fal_status fal_cu_decode_open(fal_session *s, fal_cu_decode **out, fal_error *er
 void fal_cu_decode_close(fal_context *ctx, fal_cu_decode *d);
 fal_status fal_cu_decode_reset(fal_session *s, fal_error *err); /* poisons scratch */
 size_t fal_cu_decode_bytes(const fal_cu_decode *d);             /* device bytes of its scratch; 0 for NULL */
-/* what    Refuses taps that this path cannot serve: any site but logits and final_norm, forced values, pinned routing. */
+/* what    Refuses taps that this path cannot serve: any site but logits and final_norm, forced values, pinned routing.
+   */
 fal_status fal_cu_decode_check_taps(const fal_session *s, const fal_taps *taps, int n_tokens, fal_error *err);
 
-/* what    start: the next token to run is this one, at position n_past. tokens: queues n tokens, each the argmax of the one
-           before it; sites logits and final_norm then hold the rows of the last. last, read: waits, and gives the argmax of
+/* what    start: the next token to run is this one, at position n_past. tokens: queues n tokens, each the argmax of
+   the one
+           before it; sites logits and final_norm then hold the rows of the last. last, read: waits, and gives the
+           argmax of
            the last token, or all n since start. n_past is the caller's. */
 fal_status fal_cu_decode_start(fal_session *s, int32_t token, fal_error *err);
 fal_status fal_cu_decode_tokens(fal_session *s, int n, fal_error *err);

@@ -1,10 +1,14 @@
-/* decode_attention: norm and rotation of q and k, the new cache entry, and attention of one token, split over positions. */
+/* decode_attention: norm and rotation of q and k, the new cache entry, and attention of one token, split over
+   positions. */
 #include "decode.cuh"
 
-/* Positions are taken in tiles of 8. Tiles go to the splits (blocks) in turn, and within a block to its warps in turn; each
-   warp keeps a running maximum, a sum and the weighted values of its heads. Warps are then merged in ascending order, and
+/* Positions are taken in tiles of 8. Tiles go to the splits (blocks) in turn, and within a block to its warps in turn;
+   each
+   warp keeps a running maximum, a sum and the weighted values of its heads. Warps are then merged in ascending order,
+   and
    splits in ascending order by the last block to arrive, whichever that is: the order of sums follows from the position
-   alone. A block works on up to FAL_HEADS query heads that share a key-value head, so that its cache is read once for them. */
+   alone. A block works on up to FAL_HEADS query heads that share a key-value head, so that its cache is read once for
+   them. */
 #define FAL_HEADS 8
 #define FAL_POS 8
 #define FAL_WARPS 8
@@ -16,14 +20,16 @@ extern __shared__ __align__(16) float fal_smem[];
 template <typename T> struct fal_cache;
 template <> struct fal_cache<float> {
     enum { WORDS = 4 }; /* registers of four values */
-    static __device__ __forceinline__ void load(const float *p, unsigned *to) { fal_load_16((const unsigned char *)p, to); }
+    static __device__ __forceinline__ void load(const float *p, unsigned *to) { fal_load_16((const unsigned char *)p,
+        to); }
     static __device__ __forceinline__ float4 get(const unsigned *r)
     {
         return make_float4(__uint_as_float(r[0]), __uint_as_float(r[1]), __uint_as_float(r[2]), __uint_as_float(r[3]));
     }
     static __device__ __forceinline__ void set(unsigned *r, float4 v)
     {
-        r[0] = __float_as_uint(v.x), r[1] = __float_as_uint(v.y), r[2] = __float_as_uint(v.z), r[3] = __float_as_uint(v.w);
+        r[0] = __float_as_uint(v.x), r[1] = __float_as_uint(v.y), r[2] = __float_as_uint(v.z),
+            r[3] = __float_as_uint(v.w);
     }
     static __device__ __forceinline__ float put(float *p, float v) { return *p = v; }
 };
@@ -89,7 +95,8 @@ static __device__ __forceinline__ float sum_8(int lane, float *v)
 
 /* The lane's values of a tile's entries before pos; 0 for the others. */
 template <typename T, int NC>
-static __device__ __forceinline__ void load_tile(int tile, int pos, int lane, int head_dim, long stride, const T *k_cache,
+static __device__ __forceinline__ void load_tile(int tile, int pos, int lane, int head_dim, long stride,
+    const T *k_cache,
                                                  const T *v_cache, unsigned (&kr)[FAL_POS][fal_cache<T>::WORDS * NC],
                                                  unsigned (&vr)[FAL_POS][fal_cache<T>::WORDS * NC])
 {
@@ -257,7 +264,8 @@ template <typename T, int NC> static __device__ __forceinline__ void attention(b
 #pragma unroll
         for (int h = 0; h < FAL_HEADS; h++) {
 #pragma unroll
-            for (int c = 0; c < NC; c++) *(float4 *)(acc_s + (warp * FAL_HEADS + h) * DP + c * 128 + 4 * lane) = acc[h][c];
+
+                for (int c = 0; c < NC; c++) *(float4 *)(acc_s + (warp * FAL_HEADS + h) * DP + c * 128 + 4 * lane) = acc[h][c];
             if (lane == 0) {
                 m_s[warp * FAL_HEADS + h] = m[h];
                 l_s[warp * FAL_HEADS + h] = l[h];
@@ -333,5 +341,3 @@ template <typename T, int NC> static __device__ __forceinline__ void attention(b
     }
 KERNEL(d128_f32, float, 1)
 KERNEL(d128_f16, __half, 1)
-KERNEL(d256_f32, float, 2)
-KERNEL(d256_f16, __half, 2)

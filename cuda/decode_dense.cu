@@ -1,4 +1,5 @@
-/* decode_dense: the products of one token with the weights that every token meets: embedding, QKV, attention output, router. */
+/* decode_dense: the products of one token with the weights that every token meets: embedding, QKV, attention output,
+   router. */
 #include "decode.cuh"
 
 extern __shared__ __align__(16) float fal_smem[];
@@ -30,10 +31,12 @@ static __device__ __forceinline__ float sum_parts(const float *red, int group, i
     return sum;
 }
 
-/* q, k, v = W RMSNorm(x). A group is FAL_ROWS rows of one of the three matrices; a block has n_groups groups of n_parts warps. */
+/* q, k, v = W RMSNorm(x). A group is FAL_ROWS rows of one of the three matrices; a block has n_groups groups of
+   n_parts warps. */
 FAL_WIDE fal_cu_decode_dense__qkv(int n_embd, int n_q, int n_kv, int n_groups, int n_parts, int type_q, int type_k,
                                   int type_v, float eps, const unsigned char *w_q, const unsigned char *w_k,
-                                  const unsigned char *w_v, const float *norm, const float *x, float *q, float *k, float *v)
+                                  const unsigned char *w_v, const float *norm, const float *x, float *q, float *k,
+                                      float *v)
 {
     __shared__ float red[FAL_MOST / 32 * FAL_ROWS + 32];
     fal_launch_next();

@@ -5,8 +5,10 @@ extern __shared__ __align__(16) float fal_smem[];
 
 #define FAL_MOST 384
 
-/* act[s,:] = weight of slot s * silu(gate) * up. A group is FAL_ROWS rows of gate and the same rows of up of one slot, in
-   2 * n_parts warps; a block has n_groups groups. Choosing needs every logit, so nothing can be read ahead here; the next
+/* act[s,:] = weight of slot s * silu(gate) * up. A group is FAL_ROWS rows of gate and the same rows of up of one slot,
+   in
+   2 * n_parts warps; a block has n_groups groups. Choosing needs every logit, so nothing can be read ahead here; the
+   next
    kernel starts only after the wait, because it reads the logits before its own. */
 #define ACT_ARGS                                                                                                       \
     int n_expert, int n_used, int n_embd, int n_ff, int n_groups, int n_parts, int type_gate, int type_up,             \
@@ -50,7 +52,8 @@ static __device__ __forceinline__ void act_of_experts(float *red, ACT_ARGS)
     act[(long)s * n_ff + r] = expf(top[s] - top[0]) / total * ((gate / (1.0f + expf(-gate))) * up);
 }
 
-/* y = x + sum_s W[ids[s]] act[s,:]: one row over the slots' concatenated columns. Groups and parts as in decode_dense. */
+/* y = x + sum_s W[ids[s]] act[s,:]: one row over the slots' concatenated columns. Groups and parts as in decode_dense.
+   */
 #define DOWN_ARGS                                                                                                      \
     int n_expert, int n_used, int n_ff, int n_embd, int n_groups, int n_parts, int type, const unsigned char *w,       \
         const float *act, const float *logits, const float *x, float *y
@@ -83,8 +86,8 @@ static __device__ __forceinline__ void down_of_experts(float *red, DOWN_ARGS)
 }
 
 /* A type known when compiling leaves the registers of the others free. */
-#define ACT(name, gate, up)                                                                                            \
-    extern "C" __global__ void __launch_bounds__(FAL_MOST, 2) fal_cu_decode_experts__act_##name(ACT_ARGS)              \
+#define ACT(name, gate, up, blocks)                                                                                            \
+    extern "C" __global__ void __launch_bounds__(FAL_MOST, blocks) fal_cu_decode_experts__act_##name(ACT_ARGS)              \
     {                                                                                                                  \
         __shared__ float red[FAL_MOST / 32 * FAL_ROWS];                                                                \
         act_of_experts(red, n_expert, n_used, n_embd, n_ff, n_groups, n_parts, gate, up, w_gate, w_up, x, logits, act); \
@@ -95,8 +98,8 @@ static __device__ __forceinline__ void down_of_experts(float *red, DOWN_ARGS)
         __shared__ float red[FAL_MOST / 32 * FAL_ROWS];                                                                \
         down_of_experts(red, n_expert, n_used, n_ff, n_embd, n_groups, n_parts, type_, w, act, logits, x, y);          \
     }
-ACT(q4_k, FAL_Q4_K, FAL_Q4_K)
-ACT(any, type_gate, type_up)
+ACT(q4_k, FAL_Q4_K, FAL_Q4_K, 2)
+ACT(any, type_gate, type_up, 1)
 DOWN(q4_k, FAL_Q4_K)
 DOWN(q6_k, FAL_Q6_K)
 DOWN(any, type)

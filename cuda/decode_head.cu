@@ -5,7 +5,8 @@ extern __shared__ __align__(16) float fal_smem[];
 
 #define FAL_MOST 384
 
-/* norm_x = RMSNorm(x), logits = W norm_x, and the largest logit of each block with its index. Warps take groups of rows in turn. */
+/* norm_x = RMSNorm(x), logits = W norm_x, and the largest logit of each block with its index. Warps take groups of
+   rows in turn. */
 #define LOGITS_ARGS                                                                                                    \
     int n_embd, int n_vocab, int type, float eps, const unsigned char *w, const float *norm, const float *x,           \
         float *norm_x, float *logits, unsigned *best_keys, int *best_ids
@@ -78,8 +79,10 @@ LOGITS(q4_k, FAL_Q4_K)
 LOGITS(q6_k, FAL_Q6_K)
 LOGITS(any, type)
 
-/* state = {next token, position + 1, tokens so far + 1}, and the token into out[tokens so far] while it has room. One block. */
-FAL_KERNEL fal_cu_decode_head__next(int n_blocks, int n_out, const unsigned *best_keys, const int *best_ids, int *state, int *out)
+/* state = {next token, position + 1, tokens so far + 1}, and the token into out[tokens so far] while it has room. One
+   block. */
+FAL_KERNEL fal_cu_decode_head__next(int n_blocks, int n_out, const unsigned *best_keys, const int *best_ids,
+    int *state, int *out)
 {
     __shared__ unsigned keys[FAL_GROUP];
     __shared__ int ids[FAL_GROUP];

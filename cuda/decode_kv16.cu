@@ -2,7 +2,8 @@
 #include "quant.cuh"
 
 /* One thread per element. width: n_head_kv * head_dim. */
-FAL_KERNEL fal_cu_decode_kv16__store(int n_tokens, int width, int first_pos, const float *k, const float *v, __half *k_cache,
+FAL_KERNEL fal_cu_decode_kv16__store(int n_tokens, int width, int first_pos, const float *k, const float *v,
+    __half *k_cache,
                                      __half *v_cache)
 {
     const long from = fal_global_id(); /* new[t,i], flat */
@@ -13,7 +14,8 @@ FAL_KERNEL fal_cu_decode_kv16__store(int n_tokens, int width, int first_pos, con
 }
 
 /* One block per head of a token; see attention.cu, which this follows step by step with a cache of halves. */
-FAL_KERNEL fal_cu_decode_kv16__attention(int n_tokens, int n_head, int n_head_kv, int head_dim, int first_pos, const float *q,
+FAL_KERNEL fal_cu_decode_kv16__attention(int n_tokens, int n_head, int n_head_kv, int head_dim, int first_pos,
+    const float *q,
                                          const __half *k_cache, const __half *v_cache, float *y)
 {
     __shared__ float part[FAL_GROUP];

@@ -207,7 +207,6 @@ typedef struct {
     uint64_t n_launches;
     uint64_t n_recorded; /* launches in the graph that is being recorded */
     size_t shared_bytes; /* dynamic shared memory that it was allowed so far, beyond what needs no leave */
-    bool prefers_shared; /* was told to */
     bool overlaps;       /* its code knows how to wait for the kernel before it */
 } kernel;
 
@@ -549,15 +548,6 @@ static void point_at(const fal_cu_arg *args, size_t n, void **values)
     }
 }
 
-/* A multiprocessor that divides its memory otherwise for the next kernel must run empty first: kernels that are to overlap
-   ask for the same division, all of it shared. Only a preference: a driver that will not take it runs them all the same. */
-static void prefer_shared(fal_context *ctx, kernel *k)
-{
-    if (k->prefers_shared) return;
-    k->prefers_shared = true;
-    ctx->api.cuFuncSetAttribute(k->id, FAL_CU_FUNC_PREFERRED_SHARED_MEMORY_CARVEOUT, 100);
-}
-
 /* Dynamic shared memory above 48 KiB needs leave, once per kernel. */
 static fal_status allow_shared(fal_context *ctx, kernel *k, size_t bytes, fal_error *err)
 {
@@ -584,7 +574,6 @@ static fal_status launch(fal_context *ctx, const char *op, const char *how, cons
                         shape->n_groups, n_args, shape->shared_bytes);
     st = allow_shared(ctx, k, shape->shared_bytes, err);
     if (st != FAL_OK) return st;
-    if (shape->overlaps) prefer_shared(ctx, k);
     point_at(args, n_args, values);
     fal_cu_launch_attribute overlap = { .id = FAL_CU_LAUNCH_PROGRAMMATIC_STREAM_SERIALIZATION, .value = { .flag = 1 } };
     const fal_cu_launch_config config = {

@@ -127,7 +127,7 @@ static void list_alike(const char *s, const candidates *c, char *list, size_t si
             at += (size_t)snprintf(list + at, size - at, "%s%s", shown++ ? ", " : "; there are: ", c->items[i]);
 }
 
-static fal_status nothing(const char *what, const char *name, candidates *c, const char *hint, fal_error *err)
+static fal_status nothing_as(fal_status code, const char *what, const char *name, candidates *c, const char *hint, fal_error *err)
 {
     const char *near = fal_nearest(name, (const char *const *)c->items, c->n);
     char list[512] = "";
@@ -135,9 +135,14 @@ static fal_status nothing(const char *what, const char *name, candidates *c, con
         snprintf(list, sizeof list, "; did you mean '%s'?", near);
     else
         list_alike(name, c, list, sizeof list);
-    const fal_status st = fal_fail(err, FAL_ERR_NOTHING, hint, "%s '%s' matches nothing%s", what, name, list);
+    const fal_status st = fal_fail(err, code, hint, "%s '%s' matches nothing%s", what, name, list);
     candidates_free(c);
     return st;
+}
+
+static fal_status nothing(const char *what, const char *name, candidates *c, const char *hint, fal_error *err)
+{
+    return nothing_as(FAL_ERR_NOTHING, what, name, c, hint, err);
 }
 
 /* One name of -k (globs) or --only (whole ids). */
@@ -233,7 +238,9 @@ static fal_status check_device(const fal_plan_parts *p, fal_error *err)
         hit |= t->device != NULL;
         for (int d = 0; d < t->probe->n; d++) candidate(&c, t->probe->devices[d].slug);
     }
-    if (asked && !hit) return nothing("--device", device, &c, "'falsify devices' lists index, name and UUID", err);
+    /* no filter that selects too little, but a request that this machine cannot meet */
+    if (asked && !hit)
+        return nothing_as(FAL_ERR_USAGE, "--device", device, &c, "'falsify devices' lists index, name and UUID", err);
     candidates_free(&c);
     return FAL_OK;
 }

@@ -447,15 +447,6 @@ static fal_status no_room(const fal_context *ctx, const char *name, size_t bytes
                     (unsigned long long)ctx->info.memory_bytes, ctx->max_alloc);
 }
 
-fal_status fal_cl_need_room(const fal_context *ctx, const char *name, size_t bytes, fal_error *err)
-{
-    const uint64_t total = ctx->info.memory_bytes, used = ctx->live_bytes < total ? ctx->live_bytes : total;
-    if (bytes <= total - used) return FAL_OK;
-    return fal_fail(err, FAL_ERR_MEMORY, "use a smaller model or context, or a device with more memory",
-                    "opencl: %s needs %zu bytes on '%s', which has %llu and uses %llu of them here", name, bytes,
-                    ctx->info.name, (unsigned long long)total, (unsigned long long)used);
-}
-
 size_t fal_cl_bytes(size_t elem, int a, int b, int c)
 {
     size_t n = elem;
@@ -475,6 +466,15 @@ fal_status fal_cl_poison(fal_context *ctx, fal_cl_buffer *b, fal_error *err)
         code = ctx->api.clEnqueueFillBuffer(ctx->queue, b->mem, &pattern, 1, at, n, 0, NULL, NULL);
     }
     return code == FAL_CL_SUCCESS ? FAL_OK : call_failed(err, "clEnqueueFillBuffer", code);
+}
+
+fal_status fal_cl_need_room(const fal_context *ctx, const char *name, size_t bytes, fal_error *err)
+{
+    const uint64_t total = ctx->info.memory_bytes, used = ctx->live_bytes < total ? ctx->live_bytes : total;
+    if (bytes <= total - used) return FAL_OK;
+    return fal_fail(err, FAL_ERR_MEMORY, "use a smaller model or context, or a device with more memory",
+                    "opencl: %s needs %zu bytes on '%s', which has %llu and uses %llu of them here", name, bytes,
+                    ctx->info.name, (unsigned long long)total, (unsigned long long)used);
 }
 
 fal_status fal_cl_alloc(fal_context *ctx, const char *name, size_t bytes, fal_cl_buffer **out, fal_error *err)

@@ -151,6 +151,13 @@ static const change changes[] = {
     { "CON-009", "        op: moe_matmul\n", "        op: moe_matmul\n        prompts: [short]\n", "prompts" },
     { "CON-009", "        n_greedy: 8\n", "        seeds: [1]\n", "seeds" },
     { "CON-009", "judge: preload, ", "judge: preload, taps: [logits], ", "taps" },
+    /* what holds for a model of full size */
+    { "CON-009", "        prompts: [truth-0, short]\n", "        prompts: [truth-0, short]\n        prompts_full_size: [truth-0]\n", NULL },
+    { "CON-011", "        prompts: [truth-0, short]\n", "        prompts: [truth-0, short]\n        prompts_full_size: [shrot]\n", "shrot" },
+    { "CON-009", "judge: preload, ", "judge: preload, prompts_full_size: [short], ", "prompts_full_size" },
+    { "CON-009", "judge: preload, ", "judge: preload, heavy: true, ", "heavy" },
+    { "CON-010", "limit: {max: 0}\n", "limit: {max: 0}\n        limit_full_size: {min: 0}\n", "{min" },
+    { "CON-010", "limit: {max: 0}\n", "limit: {max: 0}\n        limit_full_size: {}\n", "{}" },
     /* parameters that belong to one kind of observation */
     { "CON-009", LOADS, THROUGHPUT ", basis: counted}", NULL },
     { "CON-009", LOADS, THROUGHPUT ", basis: counted, with: {context: 16, n_tokens: 8}}", NULL },

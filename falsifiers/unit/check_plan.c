@@ -216,8 +216,8 @@ START_TEST(filters_that_match_nothing)
         { "--stage", "M-TWO", "M-ONE", FAL_ERR_NOTHING },
         { "--backend", "opencil", "did you mean 'opencl'", FAL_ERR_NOTHING },
         { "--require", "reference,metal", "matches nothing", FAL_ERR_NOTHING },
-        { "--device", "99", "some-gpu", FAL_ERR_NOTHING },
-        { "--device", "Other", "some-gpu", FAL_ERR_NOTHING },
+        { "--device", "99", "some-gpu", FAL_ERR_USAGE },
+        { "--device", "Other", "some-gpu", FAL_ERR_USAGE },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fal_world w;
