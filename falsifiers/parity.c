@@ -109,9 +109,12 @@ static bool excuse_from(const fal_evidence_in *in, const fal_tap_list *list, int
     return !e->on || fal_flips_add(in, list, request, false, &ignored, &e->first, out);
 }
 
+/* No flip excuses what is not finite. */
 static void leave_out(excusal *e, fal_pair *pair)
 {
-    while (e->first >= 0 && pair->n_rows > 0 && fal_pair_position(pair, pair->n_rows - 1) >= (size_t)e->first) {
+    size_t at;
+    while (e->first >= 0 && pair->n_rows > 0 && fal_pair_position(pair, pair->n_rows - 1) >= (size_t)e->first &&
+           fal_non_finite(fal_pair_got(pair, pair->n_rows - 1), &at) == 0) {
         pair->n_rows--;
         e->rows++;
     }

@@ -391,7 +391,8 @@ fal_status fal_observe_forward(fal_observe_state *s, const fal_spec *spec, fal_e
     if (!st) st = fal_observation_writer_make(spec->out, &w.writer, err);
     if (!st) st = declare(&w, err);
     /* rounded up, so that the next prompt mostly finds a session with room for it */
-    if (!st) st = fal_observe_open_session(s, n_ctx > INT_MAX - CTX_STEP ? n_ctx : (n_ctx + CTX_STEP - 1) / CTX_STEP * CTX_STEP, err);
+    const int rounded = n_ctx > INT_MAX - CTX_STEP ? n_ctx : (n_ctx + CTX_STEP - 1) / CTX_STEP * CTX_STEP;
+    if (!st) st = fal_observe_open_session(s, rounded, err);
     if (st) goto out;
     w.inputs = inputs;
     w.pin = pin;

@@ -34,7 +34,8 @@ static fal_status digest_batch(batch *b, fal_error *err)
 }
 
 /* Reads tensors from `first` on into the buffer, as many as fit, and adds their entries. *next: the one behind. */
-static fal_status read_batch(fal_observe_state *s, int first, unsigned char *buffer, size_t size, int *next, json_t *entries, fal_error *err)
+static fal_status read_batch(fal_observe_state *s, int first, unsigned char *buffer, size_t size, int *next, json_t *entries,
+                             fal_error *err)
 {
     batch *b = calloc(1, sizeof *b);
     fal_status st = b ? FAL_OK : fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory");
@@ -44,7 +45,7 @@ static fal_status read_batch(fal_observe_state *s, int first, unsigned char *buf
         const fal_tensor *t = s->model->tensors[i];
         if (t->nbytes > size - used) break;
         fal_observe_mark(s, "reading back tensor %d of %d", i, s->model->n_tensors);
-        memset(buffer + used, 0xff, t->nbytes); /* what the device does not write cannot look like the tensor before it */
+        memset(buffer + used, 0xff, t->nbytes); /* what the device leaves out cannot look like the tensor before it */
         b->tensors[b->n] = t;
         b->read[b->n] = buffer + used;
         b->uploads[b->n] = -1;
@@ -54,9 +55,11 @@ static fal_status read_batch(fal_observe_state *s, int first, unsigned char *buf
     }
     if (!st) st = digest_batch(b, err);
     for (int k = 0; !st && k < b->n; k++) {
-        json_t *j = json_pack("{s:s, s:I, s:i, s:s, s:s}", "name", b->tensors[k]->name, "nbytes", (json_int_t)b->tensors[k]->nbytes, "uploads",
-                              b->uploads[k], "file_sha256", b->of_file[k], "device_sha256", b->of_device[k]);
-        if (json_array_append_new(entries, j) != 0) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "tensor %d: out of memory", first + k);
+        json_t *j = json_pack("{s:s, s:I, s:i, s:s, s:s}", "name", b->tensors[k]->name, "nbytes",
+                              (json_int_t)b->tensors[k]->nbytes, "uploads", b->uploads[k], "file_sha256", b->of_file[k],
+                              "device_sha256", b->of_device[k]);
+        if (json_array_append_new(entries, j) != 0)
+            st = fal_fail(err, FAL_ERR_MEMORY, NULL, "tensor %d: out of memory", first + k);
     }
     free(b);
     *next = i;

@@ -97,7 +97,8 @@ double fal_decoding_bytes(const fal_model *m, uint64_t kv_bytes, int n_ctx, int 
 
 size_t fal_bandwidth_bytes(const fal_device_info *device)
 {
-    const size_t most = device->is_cpu ? (size_t)256 << 20 : (size_t)2 << 30;
+    /* far more than any cache, and below 2 GiB: with a buffer of that size NVIDIA's OpenCL was seen not to return */
+    const size_t most = device->is_cpu ? (size_t)256 << 20 : (size_t)1 << 30;
     const uint64_t share = device->memory_bytes / 8;
     return share > 0 && share < most ? (size_t)share : most;
 }

@@ -27,7 +27,7 @@ bool fal_decoding_generates(const fal_decoding *d); /* whether that way is not a
            share that is used, one row of the embedding, and the KV cache up to the position in the middle of the
            decoded tokens. kv_bytes: of the whole cache, which has n_ctx positions. */
 double fal_decoding_bytes(const fal_model *m, uint64_t kv_bytes, int n_ctx, int context, int n_tokens);
-/* what    Bytes to measure read bandwidth over: 2 GiB, less on a device with little memory or on a CPU. */
+/* what    Bytes to measure read bandwidth over: 1 GiB, less on a device with little memory or on a CPU. */
 size_t fal_bandwidth_bytes(const fal_device_info *device);
 /* what    Median of n >= 1 values (the mean of the middle two when n is even); NaN when one is NaN. Sorts v. */
 double fal_median(double *v, int n);

@@ -459,12 +459,7 @@ size_t fal_cl_bytes(size_t elem, int a, int b, int c)
 fal_status fal_cl_poison(fal_context *ctx, fal_cl_buffer *b, fal_error *err)
 {
     const unsigned char pattern = 0xFF;
-    const size_t most = (size_t)1 << 30; /* a fill of 2^31 bytes does not come back on every driver */
-    fal_cl_int code = FAL_CL_SUCCESS;
-    for (size_t at = 0; at < b->bytes && code == FAL_CL_SUCCESS; at += most) {
-        const size_t n = b->bytes - at < most ? b->bytes - at : most;
-        code = ctx->api.clEnqueueFillBuffer(ctx->queue, b->mem, &pattern, 1, at, n, 0, NULL, NULL);
-    }
+    const fal_cl_int code = ctx->api.clEnqueueFillBuffer(ctx->queue, b->mem, &pattern, 1, 0, b->bytes, 0, NULL, NULL);
     return code == FAL_CL_SUCCESS ? FAL_OK : call_failed(err, "clEnqueueFillBuffer", code);
 }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the CUDA backend over the shipped model under the four tools of compute-sanitizer: prefill and decode, every variant, and
 # the ops; one line a tool. Exit 77 with the reason where the sanitizer, a GPU or device code is missing.
+# initcheck takes the 0xFF that every buffer is filled with for written: there, values that nobody wrote show as NaN in the results.
 # usage: sanitize_cuda.sh PROGRAM [MODEL]; SANITIZER=path of compute-sanitizer; TOOLS="memcheck racecheck" for some
 set -eu
 program=$1

@@ -185,9 +185,10 @@ END_TEST
 START_TEST(bandwidth_fits_the_device) /* rule: what is measured with never fills the device */
 {
     fal_device_info d = { .memory_bytes = UINT64_C(140) << 30 };
-    ck_assert_uint_eq(fal_bandwidth_bytes(&d), (size_t)2 << 30);
-    d.memory_bytes = UINT64_C(8) << 30;
     ck_assert_uint_eq(fal_bandwidth_bytes(&d), (size_t)1 << 30);
+    d.memory_bytes = UINT64_C(4) << 30;
+    ck_assert_uint_eq(fal_bandwidth_bytes(&d), (size_t)512 << 20);
+    d.memory_bytes = UINT64_C(8) << 30;
     d.is_cpu = true;
     ck_assert_uint_eq(fal_bandwidth_bytes(&d), (size_t)256 << 20);
 }

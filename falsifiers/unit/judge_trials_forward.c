@@ -404,6 +404,14 @@ static void make_argmax_excusing(fal_scene *s)
     fal_scene_with(s, "excuse_flips", 1);
 }
 
+static void make_cosine_excusing(fal_scene *s)
+{
+    make_flips(s, "cosine");
+    fal_scene_limit(s, FAL_LIMIT_MIN, 0.9999);
+    fal_scene_tap(s, "logits");
+    fal_scene_with(s, "excuse_flips", 1);
+}
+
 static void differs_after_a_near_tie(fal_scene *s)
 {
     near_tie(s);
@@ -741,6 +749,17 @@ const fal_trial fal_trials_forward[] = {
       "first op whose local error breaks the limit: blk.1.attn (attention)" },
     { "rel_l2", "teacher: an expert id", make_teacher, other_expert_in_teacher, FAL_FALSIFIED,
       "blk.0.expert_ids (router)" },
+
+    { "cosine", "excusing: nothing to excuse", make_cosine_excusing, NULL, FAL_SURVIVED, NULL },
+    { "cosine", "excusing: without excuse", make_cosine_excusing, another_token_largest, FAL_FALSIFIED, NULL },
+    { "cosine", "excused after a near-tie", make_cosine_excusing, differs_after_a_near_tie, FAL_SURVIVED, NULL },
+    { "cosine", "not excused before the near-tie", make_cosine_excusing, differs_before_a_near_tie, FAL_FALSIFIED, NULL },
+    { "cosine", "not excused by a wide flip", make_cosine_excusing, differs_after_a_wide_flip, FAL_FALSIFIED, NULL },
+    { "cosine", "NaN is never excused", make_cosine_excusing, nan_after_a_near_tie, FAL_FALSIFIED, NULL },
+    { "cosine", "too many near-ties excuse nothing", make_cosine_excusing, differs_after_too_many_near_ties,
+      FAL_FALSIFIED, NULL },
+    { "cosine", "an excuse for everything is none", make_cosine_excusing, near_tie_at_the_start, FAL_MISTRUSTED,
+      "none was judged" },
 
     { "argmax", "agreement passes", make_argmax, NULL, FAL_SURVIVED, NULL },
     { "argmax", "another token", make_argmax, another_token_largest, FAL_FALSIFIED, "position 3: token 9 for 8" },
