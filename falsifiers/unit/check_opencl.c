@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#if !defined(FAL_HAVE_CL_H) && defined(__has_include)
+#if !defined(FAL_HAVE_CL_H) && !defined(FAL_NO_CL_H) && defined(__has_include)
 #if __has_include(<CL/cl.h>)
 #define FAL_HAVE_CL_H
 #endif
