@@ -12,6 +12,7 @@ static __device__ __forceinline__ unsigned order_key(float v)
 /* One block per row. */
 FAL_KERNEL fal_cu_argmax(int n_rows, int n_cols, const float *x, int *ids)
 {
+    fal_begin();
     __shared__ unsigned keys[FAL_GROUP];
     __shared__ int bests[FAL_GROUP];
     const long r = blockIdx.x;

@@ -136,6 +136,7 @@ FAL_KERNEL fal_cu_attention(int n_tokens, int n_head, int n_head_kv, int head_di
                             const float *q, const float *k_cache,
                             const float *v_cache, float *y)
 {
+    fal_begin();
     __shared__ float part[FAL_GROUP];
     __shared__ float weight[TOKENS * FAL_GROUP];
     __shared__ __align__(16) float sums[4 * TOKENS * WIDTH];
@@ -174,6 +175,7 @@ FAL_KERNEL fal_cu_attention__split(int n_head, int n_head_kv, int head_dim, int 
                                    const float *q, const float *k_cache,
                                    const float *v_cache, float *parts, float *y)
 {
+    fal_begin();
     __shared__ float part[FAL_GROUP];
     __shared__ float weight[FAL_GROUP];
     __shared__ __align__(16) float sums[4 * WIDTH];
@@ -196,6 +198,7 @@ FAL_KERNEL fal_cu_attention__split(int n_head, int n_head_kv, int head_dim, int 
 /* One block per head: joins the blocks in their order, as fal_cu_attention does. */
 FAL_KERNEL fal_cu_attention__join(int head_dim, int n_blocks, const float *parts, float *y)
 {
+    fal_begin();
     const int h = (int)blockIdx.x;
     const float *parts_h = parts + (long)h * n_blocks * (head_dim + 2); /* parts[h,:,:] */
     for (int d = (int)threadIdx.x; d < head_dim; d += FAL_GROUP) {

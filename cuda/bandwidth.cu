@@ -5,6 +5,7 @@
    Neighbouring threads read neighbouring vectors; four loads are on their way at once. */
 FAL_KERNEL fal_cu_bandwidth(long n, const uint4 *x, unsigned *never)
 {
+    fal_begin();
     const long step = (long)gridDim.x * FAL_GROUP;
     unsigned sum = 0;
     for (long i = fal_global_id(); i + 3 * step < n; i += 4 * step) {

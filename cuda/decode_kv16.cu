@@ -6,6 +6,7 @@ FAL_KERNEL fal_cu_decode_kv16__store(int n_tokens, int width, int first_pos, con
     __half *k_cache,
                                      __half *v_cache)
 {
+    fal_begin();
     const long from = fal_global_id(); /* new[t,i], flat */
     if (from >= (long)n_tokens * width) return;
     const long to = (long)first_pos * width + from;
@@ -18,6 +19,7 @@ FAL_KERNEL fal_cu_decode_kv16__attention(int n_tokens, int n_head, int n_head_kv
     const float *q,
                                          const __half *k_cache, const __half *v_cache, float *y)
 {
+    fal_begin();
     __shared__ float part[FAL_GROUP];
     __shared__ float weight[FAL_GROUP];
     const long r = blockIdx.x; /* t * n_head + h */

@@ -230,6 +230,7 @@ struct fal_context {
     fal_cu_variant variant;
     int n_multiprocessors, shared_limit;
     bool is_recording;
+    bool overlaps; /* launches in blocks of FAL_CU_GROUP */
     uint64_t live_bytes, peak_bytes;
 };
 
@@ -512,7 +513,7 @@ static fal_status find_kernel(fal_context *ctx, const char *op, const char *name
     kernel *k = &prog->kernels[prog->n_kernels++];
     *k = (kernel) { .id = id };
     snprintf(k->name, sizeof k->name, "%s", name);
-    int ptx_version = 0; /* waiting is compiled in from compute capability 9.0 on, and only in decode_*.cu */
+    int ptx_version = 0; /* waiting is compiled in from compute capability 9.0 on */
     if (ctx->api.cuFuncGetAttribute(&ptx_version, FAL_CU_FUNC_PTX_VERSION, id) == FAL_CU_SUCCESS)
         k->overlaps = ptx_version >= 90;
     *out = k;
@@ -591,10 +592,15 @@ static fal_status launch(fal_context *ctx, const char *op, const char *how, cons
     return FAL_OK;
 }
 
+void fal_cu_overlap(fal_context *ctx, bool on)
+{
+    ctx->overlaps = on;
+}
+
 fal_status fal_cu_launch(fal_context *ctx, const char *op, const char *how, const char *type, size_t n_groups,
                          const fal_cu_arg *args, size_t n_args, fal_error *err)
 {
-    const fal_cu_shape shape = { .n_groups = n_groups, .n_threads = FAL_CU_GROUP };
+    const fal_cu_shape shape = { .n_groups = n_groups, .n_threads = FAL_CU_GROUP, .overlaps = ctx->overlaps };
     return launch(ctx, op, how, type, &shape, args, n_args, err);
 }
 

@@ -76,6 +76,9 @@ typedef struct {
    refuses a driver that is too old for the device code: FAL_ERR_BLOCKED with both versions */
 fal_status fal_cu_launch(fal_context *ctx, const char *op, const char *how, const char *type, size_t n_groups,
                          const fal_cu_arg *args, size_t n_args, fal_error *err);
+/* what    From now on a launch may start before the one queued before it has ended, and waits itself (fal_begin in
+           quant.cuh). Pays for short kernels; takes room from long ones. Off in a new context. */
+void fal_cu_overlap(fal_context *ctx, bool on);
 #define FAL_CU_LAUNCH(ctx, op, how, type, n_groups, args, err) \
     fal_cu_launch(ctx, op, how, type, n_groups, args, sizeof(args) / sizeof((args)[0]), err)
 

@@ -21,7 +21,7 @@ static __device__ __forceinline__ void embed(int type, ARGS)
     }
 }
 #define KERNEL(name, type)                                                                                             \
-    FAL_KERNEL fal_cu_embed_##name(ARGS) { embed(type, n_tokens, n_embd, w, tokens, y); }
+    FAL_KERNEL fal_cu_embed_##name(ARGS) { fal_begin(); embed(type, n_tokens, n_embd, w, tokens, y); }
 
 KERNEL(f32, FAL_F32)
 KERNEL(f16, FAL_F16)

@@ -459,6 +459,7 @@ static fal_status run_chunk(const chunk *k, const int32_t *tokens, bool is_last,
     const fal_config *c = &m->config;
     fal_status st = fal_cu_write(s->ctx, s->tokens, tokens + k->first, (size_t)k->n * sizeof *tokens, k->err);
     if (st != FAL_OK) return st;
+    fal_cu_overlap(s->ctx, k->n < FAL_CU_MIN_TILED);
     RUN(embed, k->n, c->n_embd, m->token_embd->type, s->token_embd, s->tokens, SITE(embed));
     TAP(embed, -1);
     for (int layer = 0; layer < c->n_layer; layer++) {

@@ -41,11 +41,13 @@ static __device__ __forceinline__ void matmul_tiled(float *tile, int type, ARGS)
 #define KERNEL(name, type)                                                                                             \
     FAL_KERNEL fal_cu_matmul_##name(ARGS)                                                                              \
     {                                                                                                                  \
+        fal_begin();                                                                                                   \
         __shared__ float part[FAL_GROUP];                                                                              \
         matmul(part, type, PASS);                                                                                      \
     }                                                                                                                  \
     FAL_KERNEL fal_cu_matmul__tiled_##name(ARGS)                                                                       \
     {                                                                                                                  \
+        fal_begin();                                                                                                   \
         __shared__ __align__(16) float tile[FAL_TILE_FLOATS];                                                          \
         matmul_tiled(tile, type, PASS);                                                                                \
     }

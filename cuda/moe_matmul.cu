@@ -13,6 +13,7 @@
    ascending order. */
 FAL_KERNEL fal_cu_moe_matmul__group(int n_slots, int n_expert, const int *ids, int *lists)
 {
+    fal_begin();
     __shared__ int befores[FAL_GROUP];
     __shared__ int mines[FAL_GROUP];
     const int e = (int)blockIdx.x, id = (int)threadIdx.x;
@@ -83,11 +84,13 @@ static __device__ __forceinline__ void moe_matmul_grouped(float *tile, int type,
 #define KERNEL(name, type)                                                                                             \
     FAL_KERNEL fal_cu_moe_matmul_##name(ARGS)                                                                          \
     {                                                                                                                  \
+        fal_begin();                                                                                                   \
         __shared__ float part[FAL_GROUP];                                                                              \
         moe_matmul(part, type, PASS);                                                                                  \
     }                                                                                                                  \
     FAL_KERNEL fal_cu_moe_matmul__grouped_##name(ARGS)                                                                 \
     {                                                                                                                  \
+        fal_begin();                                                                                                   \
         __shared__ __align__(16) float tile[FAL_TILE_FLOATS];                                                          \
         moe_matmul_grouped(tile, type, PASS);                                                                          \
     }

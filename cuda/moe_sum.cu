@@ -5,6 +5,7 @@
 FAL_KERNEL fal_cu_moe_sum(int n_tokens, int n_expert_used, int n_embd, const float *x,
                           const float *weights, float *y)
 {
+    fal_begin();
     const long at = fal_global_id(); /* y[t,i], flat */
     if (at >= (long)n_tokens * n_embd) return;
     const long t = at / n_embd;

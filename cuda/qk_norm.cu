@@ -5,6 +5,7 @@
 FAL_KERNEL fal_cu_qk_norm(long n_rows, int head_dim, float eps, const float *x, const float *w,
                           float *y)
 {
+    fal_begin();
     __shared__ float part[FAL_GROUP];
     const long r = fal_global_id() / 32;
     const int lane = (int)threadIdx.x & 31;

@@ -16,6 +16,16 @@
 
 #define FAL_KERNEL extern "C" __global__ void __launch_bounds__(FAL_GROUP)
 
+/* First of all in a kernel: lets the next launch come while this one runs, and waits for the one before. A kernel that all
+   threads begin so ends after its predecessors. Nothing to do where launches do not overlap. */
+static __device__ __forceinline__ void fal_begin()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 /* Before a loop: takes n turns at once, so that their loads are on their way together. */
 #define FAL_TEXT(text) #text
 #define FAL_UNROLL(n) _Pragma(FAL_TEXT(unroll n))
@@ -133,6 +143,18 @@ static __device__ __forceinline__ float2 fal_q4_k_scale(uint4 head, int j)
     return make_float2(fal_half((unsigned short)head.x) * (float)scale, fal_half((unsigned short)(head.x >> 16)) * (float)mins);
 }
 
+/* Scale and minimum of sub-block 2c, then those of 2c+1. */
+static __device__ __forceinline__ float4 fal_q4_k_scales(uint4 head, int c)
+{
+    const int at = 16 * (c & 1);
+    const unsigned a = head.y >> at, b = head.z >> at, e = head.w >> at; /* the two bytes of each that belong to c */
+    const unsigned scales = c < 2 ? a & 0x3f3fu : (e & 0x0f0fu) | ((a >> 2) & 0x3030u);
+    const unsigned mins = c < 2 ? b & 0x3f3fu : ((e >> 4) & 0x0f0fu) | ((b >> 2) & 0x3030u);
+    const float d = fal_half((unsigned short)head.x), dmin = fal_half((unsigned short)(head.x >> 16));
+    return make_float4(d * (float)(scales & 255u), dmin * (float)(mins & 255u), d * (float)(scales >> 8),
+                       dmin * (float)(mins >> 8));
+}
+
 /* Q4_K and Q5_K blocks are multiples of 16 bytes, and so are their rows and tensors. */
 static __device__ __forceinline__ uint4 fal_q4_k_head(const unsigned char *block)
 {
@@ -244,9 +266,9 @@ static __device__ __forceinline__ void fal_lane_weights(int type, const unsigned
         const int c = lane / 8, l = lane % 8 * 4; /* chunk of 64 weights, first code byte in it */
         const unsigned q = *(const unsigned *)(block + 16 + c * 32 + l); /* blocks are multiples of 4 bytes */
         const uint4 head = fal_q4_k_head(block);
-        const float2 low = fal_q4_k_scale(head, 2 * c), high = fal_q4_k_scale(head, 2 * c + 1);
-        *a = low.x * fal_bytes_4(q & 0x0f0f0f0fu) - low.y;
-        *b = high.x * fal_bytes_4((q >> 4) & 0x0f0f0f0fu) - high.y;
+        const float4 s = fal_q4_k_scales(head, c);
+        *a = s.x * fal_bytes_4(q & 0x0f0f0f0fu) - s.y;
+        *b = s.z * fal_bytes_4((q >> 4) & 0x0f0f0f0fu) - s.w;
         *at_a = first + c * 64 + l;
         *at_b = *at_a + 32;
     } else if (type == FAL_Q5_K) {
@@ -255,9 +277,9 @@ static __device__ __forceinline__ void fal_lane_weights(int type, const unsigned
         const unsigned q = *(const unsigned *)(block + 48 + c * 32 + l);
         const unsigned qh = *(const unsigned *)(block + 16 + l) >> (2 * c);
         const uint4 head = fal_q4_k_head(block);
-        const float2 low = fal_q4_k_scale(head, 2 * c), high = fal_q4_k_scale(head, 2 * c + 1);
-        *a = low.x * fal_bytes_4((q & 0x0f0f0f0fu) | ((qh & 0x01010101u) << 4)) - low.y;
-        *b = high.x * fal_bytes_4(((q >> 4) & 0x0f0f0f0fu) | ((qh & 0x02020202u) << 3)) - high.y;
+        const float4 s = fal_q4_k_scales(head, c);
+        *a = s.x * fal_bytes_4((q & 0x0f0f0f0fu) | ((qh & 0x01010101u) << 4)) - s.y;
+        *b = s.z * fal_bytes_4(((q >> 4) & 0x0f0f0f0fu) | ((qh & 0x02020202u) << 3)) - s.w;
         *at_a = first + c * 64 + l;
         *at_b = *at_a + 32;
     } else if (type == FAL_Q6_K) {

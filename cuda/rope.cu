@@ -5,6 +5,7 @@
 FAL_KERNEL fal_cu_rope(int n_tokens, int n_head, int head_dim, int first_pos, const float *x,
                        const float *cos_table, const float *sin_table, float *y)
 {
+    fal_begin();
     const int half_dim = head_dim / 2;
     const long r = fal_global_id() / half_dim; /* t * n_head + h */
     const int i = (int)(fal_global_id() % half_dim);

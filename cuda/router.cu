@@ -25,6 +25,7 @@ static __device__ __forceinline__ bool follows(unsigned key_a, int a, unsigned k
    of every FAL_GROUP-th expert, and the weight of every FAL_GROUP-th choice. */
 FAL_KERNEL fal_cu_router(ARGS)
 {
+    fal_begin();
     __shared__ unsigned keys[FAL_GROUP];
     const long t = blockIdx.x;
     const int id = (int)threadIdx.x;

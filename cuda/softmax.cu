@@ -4,6 +4,7 @@
 /* One block per row. */
 FAL_KERNEL fal_cu_softmax(int n_rows, int n_cols, const float *x, float *y)
 {
+    fal_begin();
     __shared__ float part[FAL_GROUP];
     const long r = blockIdx.x;
     const int first = (int)threadIdx.x;

@@ -4,6 +4,7 @@
 /* One thread per element. */
 FAL_KERNEL fal_cu_swiglu(int n_rows, int n_ff, const float *gate, const float *up, float *y)
 {
+    fal_begin();
     const long i = fal_global_id();
     if (i >= (long)n_rows * n_ff) return;
     const float g = gate[i];

@@ -18,6 +18,7 @@ FAL_KERNEL fal_cl_add__cpu(int n_tokens, int n_embd, const __global float *a, co
 /* One work-item per element. */
 FAL_KERNEL fal_cl_add(int n_tokens, int n_embd, const __global float *a, const __global float *b, __global float *y)
 {
+    fal_begin();
     const long i = get_global_id(0);
     if (i < (long)n_tokens * n_embd) y[i] = a[i] + b[i];
 }

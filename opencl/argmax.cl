@@ -47,6 +47,7 @@ static uint order_key(float v)
 /* One work-group per row. */
 FAL_KERNEL fal_cl_argmax(int n_rows, int n_cols, const __global float *x, __global int *ids)
 {
+    fal_begin();
     __local uint keys[FAL_GROUP];
     __local int bests[FAL_GROUP];
     const long r = get_group_id(0);

@@ -183,6 +183,7 @@ FAL_KERNEL fal_cl_attention(int n_tokens, int n_head, int n_head_kv, int head_di
                             const __global float *q, const __global float *k_cache,
                             const __global float *v_cache, __global float *y)
 {
+    fal_begin();
     __local float part[FAL_GROUP];
     __local float weight[TOKENS * FAL_GROUP];
     __local float sums[4 * TOKENS * WIDTH] __attribute__((aligned(16)));
@@ -221,6 +222,7 @@ FAL_KERNEL fal_cl_attention__split(int n_head, int n_head_kv, int head_dim, int 
                                    const __global float *q, const __global float *k_cache,
                                    const __global float *v_cache, __global float *parts, __global float *y)
 {
+    fal_begin();
     __local float part[FAL_GROUP];
     __local float weight[FAL_GROUP];
     __local float sums[4 * WIDTH] __attribute__((aligned(16)));
@@ -243,6 +245,7 @@ FAL_KERNEL fal_cl_attention__split(int n_head, int n_head_kv, int head_dim, int 
 /* One work-group per head: joins the blocks in their order, as fal_cl_attention does. */
 FAL_KERNEL fal_cl_attention__join(int head_dim, int n_blocks, const __global float *parts, __global float *y)
 {
+    fal_begin();
     const int h = (int)get_group_id(0);
     const __global float *parts_h = parts + (long)h * n_blocks * (head_dim + 2); /* parts[h,:,:] */
     for (int d = (int)get_local_id(0); d < head_dim; d += FAL_GROUP) {

@@ -18,6 +18,7 @@ FAL_KERNEL fal_cl_bandwidth__cpu(long n, long n_part, const __global uint4 *x, _
 /* Neighbouring work-items read neighbouring vectors; four loads are on their way at once. */
 FAL_KERNEL fal_cl_bandwidth(long n, long n_part, const __global uint4 *x, __global uint *never)
 {
+    fal_begin();
     const long step = get_global_size(0);
     uint4 sum = 0;
     for (long i = get_global_id(0); i + 3 * step < n; i += 4 * step)

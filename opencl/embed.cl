@@ -40,7 +40,7 @@ static void embed(int type, ARGS)
     }
 }
 #define KERNEL(name, type) \
-    FAL_KERNEL fal_cl_embed_##name(ARGS) { embed(type, n_tokens, n_embd, w, tokens, y); }
+    FAL_KERNEL fal_cl_embed_##name(ARGS) { fal_begin(); embed(type, n_tokens, n_embd, w, tokens, y); }
 
 #endif
 

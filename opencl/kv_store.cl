@@ -21,6 +21,7 @@ FAL_KERNEL fal_cl_kv_store__cpu(int n_tokens, int width, int first_pos, const __
 FAL_KERNEL fal_cl_kv_store(int n_tokens, int width, int first_pos, const __global float *k, const __global float *v,
                            __global float *k_cache, __global float *v_cache)
 {
+    fal_begin();
     const long from = get_global_id(0); /* new[t,i], flat */
     if (from >= (long)n_tokens * width) return;
     const long to = (long)first_pos * width + from;

@@ -72,11 +72,13 @@ static void matmul_tiled(__local float *tile, int type, ARGS)
 #define KERNEL(name, type)                                                                                             \
     FAL_KERNEL fal_cl_matmul_##name(ARGS)                                                                              \
     {                                                                                                                  \
+        fal_begin();                                                                                                   \
         __local float part[FAL_GROUP];                                                                                 \
         matmul(part, type, PASS);                                                                                      \
     }                                                                                                                  \
     FAL_KERNEL fal_cl_matmul__tiled_##name(ARGS)                                                                       \
     {                                                                                                                  \
+        fal_begin();                                                                                                   \
         __local float tile[FAL_TILE_FLOATS] __attribute__((aligned(16)));                                              \
         matmul_tiled(tile, type, PASS);                                                                                \
     }

@@ -84,6 +84,7 @@ static void moe_matmul_grouped(int type, ARGS)
    ascending order. */
 FAL_KERNEL fal_cl_moe_matmul__group(int n_slots, int n_expert, const __global int *ids, __global int *lists)
 {
+    fal_begin();
     __local int befores[FAL_GROUP];
     __local int mines[FAL_GROUP];
     const int e = (int)get_group_id(0), id = (int)get_local_id(0);
@@ -154,11 +155,13 @@ static void moe_matmul_grouped(__local float *tile, int type, ARGS)
 #define KERNEL(name, type)                                                                                             \
     FAL_KERNEL fal_cl_moe_matmul_##name(ARGS)                                                                          \
     {                                                                                                                  \
+        fal_begin();                                                                                                   \
         __local float part[FAL_GROUP];                                                                                 \
         moe_matmul(part, type, PASS);                                                                                  \
     }                                                                                                                  \
     FAL_KERNEL fal_cl_moe_matmul__grouped_##name(ARGS)                                                                 \
     {                                                                                                                  \
+        fal_begin();                                                                                                   \
         __local float tile[FAL_TILE_FLOATS] __attribute__((aligned(16)));                                              \
         moe_matmul_grouped(tile, type, PASS);                                                                          \
     }

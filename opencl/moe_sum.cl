@@ -24,6 +24,7 @@ FAL_KERNEL fal_cl_moe_sum__cpu(int n_tokens, int n_expert_used, int n_embd, cons
 FAL_KERNEL fal_cl_moe_sum(int n_tokens, int n_expert_used, int n_embd, const __global float *x,
                           const __global float *weights, __global float *y)
 {
+    fal_begin();
     const long at = get_global_id(0); /* y[t,i], flat */
     if (at >= (long)n_tokens * n_embd) return;
     const long t = at / n_embd;

@@ -28,6 +28,7 @@ FAL_KERNEL fal_cl_qk_norm__cpu(long n_rows, int head_dim, float eps, const __glo
 FAL_KERNEL fal_cl_qk_norm(long n_rows, int head_dim, float eps, const __global float *x, const __global float *w,
                           __global float *y)
 {
+    fal_begin();
     __local float part[FAL_GROUP];
     const long r = get_global_id(0) / 32;
     const int lane = (int)get_local_id(0) & 31;

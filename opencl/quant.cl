@@ -15,6 +15,11 @@
 #define FAL_KERNEL __kernel __attribute__((reqd_work_group_size(FAL_GROUP, 1, 1))) void
 #endif
 
+/* First of all in a kernel. Launches of a queue do not overlap, so there is nothing to wait for. */
+static void fal_begin(void)
+{
+}
+
 /* Before a loop: takes n turns at once, so that their loads are on their way together. Compilers for CPUs refuse, and say
    so for every loop. */
 #ifdef __NV_CL_C_VERSION
@@ -89,6 +94,18 @@ static float2 fal_q4_k_scale(uint4 head, int j)
     const uint scale = j < 4 ? a & 63u : (c & 15u) | ((a >> 2) & 48u);
     const uint mins = j < 4 ? b & 63u : ((c >> 4) & 15u) | ((b >> 2) & 48u);
     return (float2)(fal_half((ushort)head.x) * (float)scale, fal_half((ushort)(head.x >> 16)) * (float)mins);
+}
+
+/* Scale and minimum of sub-block 2c, then those of 2c+1. */
+static float4 fal_q4_k_scales(uint4 head, int c)
+{
+    const int at = 16 * (c & 1);
+    const uint a = head.y >> at, b = head.z >> at, e = head.w >> at; /* the two bytes of each that belong to c */
+    const uint scales = c < 2 ? a & 0x3f3fu : (e & 0x0f0fu) | ((a >> 2) & 0x3030u);
+    const uint mins = c < 2 ? b & 0x3f3fu : ((e >> 4) & 0x0f0fu) | ((b >> 2) & 0x3030u);
+    const float d = fal_half((ushort)head.x), dmin = fal_half((ushort)(head.x >> 16));
+    return (float4)(d * (float)(scales & 255u), dmin * (float)(mins & 255u), d * (float)(scales >> 8),
+                       dmin * (float)(mins >> 8));
 }
 
 /* Q4_K and Q5_K blocks are multiples of 16 bytes, and so are their rows and tensors. */
@@ -219,9 +236,9 @@ static void fal_lane_weights(int type, const __global uchar *row, int n, int ste
         const int c = lane / 8, l = lane % 8 * 4; /* chunk of 64 weights, first code byte in it */
         const uint q = *(const __global uint *)(block + 16 + c * 32 + l); /* blocks are multiples of 4 bytes */
         const uint4 head = fal_q4_k_head(block);
-        const float2 low = fal_q4_k_scale(head, 2 * c), high = fal_q4_k_scale(head, 2 * c + 1);
-        *a = low.x * fal_bytes_4(q & 0x0f0f0f0fu) - low.y;
-        *b = high.x * fal_bytes_4((q >> 4) & 0x0f0f0f0fu) - high.y;
+        const float4 s = fal_q4_k_scales(head, c);
+        *a = s.x * fal_bytes_4(q & 0x0f0f0f0fu) - s.y;
+        *b = s.z * fal_bytes_4((q >> 4) & 0x0f0f0f0fu) - s.w;
         *at_a = first + c * 64 + l;
         *at_b = *at_a + 32;
     } else if (type == FAL_Q5_K) {
@@ -230,9 +247,9 @@ static void fal_lane_weights(int type, const __global uchar *row, int n, int ste
         const uint q = *(const __global uint *)(block + 48 + c * 32 + l);
         const uint qh = *(const __global uint *)(block + 16 + l) >> (2 * c);
         const uint4 head = fal_q4_k_head(block);
-        const float2 low = fal_q4_k_scale(head, 2 * c), high = fal_q4_k_scale(head, 2 * c + 1);
-        *a = low.x * fal_bytes_4((q & 0x0f0f0f0fu) | ((qh & 0x01010101u) << 4)) - low.y;
-        *b = high.x * fal_bytes_4(((q >> 4) & 0x0f0f0f0fu) | ((qh & 0x02020202u) << 3)) - high.y;
+        const float4 s = fal_q4_k_scales(head, c);
+        *a = s.x * fal_bytes_4((q & 0x0f0f0f0fu) | ((qh & 0x01010101u) << 4)) - s.y;
+        *b = s.z * fal_bytes_4(((q >> 4) & 0x0f0f0f0fu) | ((qh & 0x02020202u) << 3)) - s.w;
         *at_a = first + c * 64 + l;
         *at_b = *at_a + 32;
     } else if (type == FAL_Q6_K) {

@@ -24,25 +24,40 @@ FAL_KERNEL fal_cl_rmsnorm__cpu(int n_tokens, int n_embd, float eps, const __glob
 
 #else
 
-/* Squares of every FAL_GROUP-th four of a row, and those fours of the result. whole: as for fal_load_4. */
-static float4 squares_of(bool whole, int n_embd, const __global float *x)
+/* Every FAL_GROUP-th four of a row belongs to a work-item, which holds on to the first KEPT of x and w: v and u. */
+#define KEPT 4
+
+/* The squares of a work-item's fours. whole: as for fal_load_4. */
+static float4 squares_of(bool whole, int n_embd, const __global float *x, const __global float *w, float4 *v, float4 *u)
 {
+    const int id = 4 * (int)get_local_id(0), step = 4 * FAL_GROUP;
     float4 squares = (float4)(0.0f);
-    FAL_UNROLL(4)
-    for (int i = 4 * (int)get_local_id(0); i < n_embd; i += 4 * FAL_GROUP) {
-        const float4 v = fal_load_4(whole, x, i, n_embd);
-        squares += v * v;
+    FAL_UNROLL(KEPT)
+    for (int j = 0; j < KEPT; j++) {
+        const int i = id + j * step;
+        if (i < n_embd) v[j] = fal_load_4(whole, x, i, n_embd);
+        if (i < n_embd) u[j] = fal_load_4(whole, w, i, n_embd);
+    }
+    FAL_UNROLL(KEPT)
+    for (int j = 0; j < KEPT; j++)
+        if (id + j * step < n_embd) squares += v[j] * v[j];
+    for (int i = id + KEPT * step; i < n_embd; i += step) {
+        const float4 v_i = fal_load_4(whole, x, i, n_embd);
+        squares += v_i * v_i;
     }
     return squares;
 }
 
-static void divide(bool whole, int n_embd, float root, const __global float *x, const __global float *w,
-                   __global float *y)
+static void divide(bool whole, int n_embd, float root, const __global float *x, const __global float *w, const float4 *v,
+                   const float4 *u, __global float *y)
 {
-    FAL_UNROLL(4)
-    for (int i = 4 * (int)get_local_id(0); i < n_embd; i += 4 * FAL_GROUP) {
-        const float4 v = fal_load_4(whole, x, i, n_embd) / root;
-        fal_store_4(v * fal_load_4(whole, w, i, n_embd), y, i, n_embd);
+    const int id = 4 * (int)get_local_id(0), step = 4 * FAL_GROUP;
+    FAL_UNROLL(KEPT)
+    for (int j = 0; j < KEPT; j++)
+        if (id + j * step < n_embd) fal_store_4(v[j] / root * u[j], y, id + j * step, n_embd);
+    for (int i = id + KEPT * step; i < n_embd; i += step) {
+        const float4 v_i = fal_load_4(whole, x, i, n_embd) / root;
+        fal_store_4(v_i * fal_load_4(whole, w, i, n_embd), y, i, n_embd);
     }
 }
 
@@ -50,13 +65,16 @@ static void divide(bool whole, int n_embd, float root, const __global float *x, 
 FAL_KERNEL fal_cl_rmsnorm(int n_tokens, int n_embd, float eps, const __global float *x, const __global float *w,
                           __global float *y)
 {
+    fal_begin();
     __local float part[FAL_GROUP];
     const long at = (long)get_group_id(0) * n_embd; /* of x[t,:] */
     const bool whole = n_embd % 4 == 0;
-    const float4 v = whole ? squares_of(true, n_embd, x + at) : squares_of(false, n_embd, x + at);
-    const float root = sqrt(fal_sum_group(part, (v.x + v.y) + (v.z + v.w)) / (float)n_embd + eps);
-    if (whole) divide(true, n_embd, root, x + at, w, y + at);
-    else divide(false, n_embd, root, x + at, w, y + at);
+    float4 v[KEPT], u[KEPT], s;
+    if (whole) s = squares_of(true, n_embd, x + at, w, v, u);
+    else s = squares_of(false, n_embd, x + at, w, v, u);
+    const float root = sqrt(fal_sum_group(part, (s.x + s.y) + (s.z + s.w)) / (float)n_embd + eps);
+    if (whole) divide(true, n_embd, root, x + at, w, v, u, y + at);
+    else divide(false, n_embd, root, x + at, w, v, u, y + at);
 }
 
 #endif

@@ -27,6 +27,7 @@ FAL_KERNEL fal_cl_rope__cpu(int n_tokens, int n_head, int head_dim, int first_po
 FAL_KERNEL fal_cl_rope(int n_tokens, int n_head, int head_dim, int first_pos, const __global float *x,
                        const __global float *cos_table, const __global float *sin_table, __global float *y)
 {
+    fal_begin();
     const int half_dim = head_dim / 2;
     const long r = get_global_id(0) / half_dim; /* t * n_head + h */
     const int i = (int)(get_global_id(0) % half_dim);

@@ -65,6 +65,7 @@ FAL_KERNEL fal_cl_router__cpu(ARGS)
    of every FAL_GROUP-th expert, and the weight of every FAL_GROUP-th choice. */
 FAL_KERNEL fal_cl_router(ARGS)
 {
+    fal_begin();
     __local uint keys[FAL_GROUP];
     const long t = get_group_id(0);
     const int id = (int)get_local_id(0);

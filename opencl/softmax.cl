@@ -26,6 +26,7 @@ FAL_KERNEL fal_cl_softmax__cpu(int n_rows, int n_cols, const __global float *x, 
 /* One work-group per row. */
 FAL_KERNEL fal_cl_softmax(int n_rows, int n_cols, const __global float *x, __global float *y)
 {
+    fal_begin();
     __local float part[FAL_GROUP];
     const long r = get_group_id(0);
     const int first = (int)get_local_id(0);

@@ -21,6 +21,7 @@ FAL_KERNEL fal_cl_swiglu__cpu(int n_rows, int n_ff, const __global float *gate, 
 /* One work-item per element. */
 FAL_KERNEL fal_cl_swiglu(int n_rows, int n_ff, const __global float *gate, const __global float *up, __global float *y)
 {
+    fal_begin();
     const long i = get_global_id(0);
     if (i >= (long)n_rows * n_ff) return;
     const float g = gate[i];

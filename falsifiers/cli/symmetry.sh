@@ -26,6 +26,7 @@ fal_xx_variant_of	tells the fused variants of CUDA apart
 fal_xx_multiprocessors	for the fused variants
 fal_xx_shared_limit	for the fused variants
 fal_xx_launch_shaped	for the fused variants
+fal_xx_overlap	launches of an OpenCL queue do not overlap
 fal_xx_graph_begin	for the fused variants
 fal_xx_graph_end	for the fused variants
 fal_xx_graph_launch	for the fused variants
