@@ -1,5 +1,6 @@
 /* The CUDA backend's table. */
 #include "cuda/bandwidth.h"
+#include "cuda/decode_taps.h"
 #include "cuda/device_code.h"
 #include "cuda/forward.h"
 #include "cuda/ops.h"
@@ -22,6 +23,7 @@ static fal_status refuse_op(const fal_context *ctx, const char *op, fal_error *e
 const fal_backend fal_cuda_backend = {
     .name = "cuda",
     .variants = fal_cu_variants,
+    .can_run_dry = true,
     .devices = fal_cu_devices,
     .open = fal_cu_open,
     .close = fal_cu_close,
@@ -34,6 +36,7 @@ const fal_backend fal_cuda_backend = {
     .session_close = fal_cu_session_close,
     .reset = fal_cu_reset,
     .forward = fal_cu_forward,
+    .has_site = fal_cu_has_site,
     .generate = fal_cu_generate,
     .read_tensor = fal_cu_read_tensor,
     .session_memory = fal_cu_session_memory,

@@ -2,6 +2,7 @@
    */
 #include "cuda/decode.h"
 
+#include "cuda/decode_taps.h"
 #include "cuda/session.h"
 
 #include <stdlib.h>
@@ -27,7 +28,6 @@ enum {
     X(k, row_bytes(c->n_head_kv * c->head_dim))                                                                        \
     X(v, row_bytes(c->n_head_kv * c->head_dim))                                                                        \
     X(attn, row_bytes(c->n_head * c->head_dim))                                                                        \
-    X(router, row_bytes(c->n_expert))                                                                                  \
     X(act, fal_cu_bytes(sizeof(float), c->n_expert_used, c->n_ff, 1))                                                  \
     X(parts, fal_cu_bytes(sizeof(float) * HEADS, chunks_of(c), d->n_splits, c->head_dim))                              \
     X(tops, fal_cu_bytes(sizeof(float) * HEADS * 2, chunks_of(c), d->n_splits, 1))                                     \
@@ -40,6 +40,8 @@ struct fal_cu_decode {
 #define X(name, bytes) fal_cu_buffer *name;
     SCRATCH(X)
 #undef X
+    int n_layer;
+    fal_cu_buffer **router, **chosen; /* [n_layer] router logits and chosen experts, kept until the next token */
     int n_splits;    /* blocks that share the positions of a chunk of heads, at most */
     int head_blocks; /* blocks of the logits */
     fal_cu_graph *token;
@@ -148,12 +150,18 @@ static spread spread_rows(const fal_context *ctx, int n_groups, int n_passes, in
             fal_cu_launch_shaped(s->ctx, module, how, type, shape, args_, sizeof args_ / sizeof args_[0], err);        \
         if (st_ != FAL_OK) return st_;                                                                                 \
     } while (0)
+/* Between two kernels of a token that is watched: shows, and puts in, what the first one made. */
+#define SEE(site, layer, buffer)                                                                                       \
+    do {                                                                                                               \
+        const fal_status st_ = fal_cu_decode_tap(s, taps, FAL_SITE_##site, layer, buffer, err);                        \
+        if (st_ != FAL_OK) return st_;                                                                                 \
+    } while (0)
 #define B    FAL_CU_BUFFER
 #define I(n) FAL_CU_INT((int)(n))
 #define F    FAL_CU_FLOAT
 
 /* mid = x + Attn(RMSNorm(x)). */
-static fal_status attention_kernels(const fal_session *s, const fal_cu_decode *d, int layer, fal_error *err)
+static fal_status attention_kernels(fal_session *s, const fal_cu_decode *d, const fal_taps *taps, int layer, fal_error *err)
 {
     const fal_config *c = &s->model->config;
     const fal_layer *w = &s->model->layers[layer];
@@ -166,6 +174,9 @@ static fal_status attention_kernels(const fal_session *s, const fal_cu_decode *d
     LAUNCH("decode_dense", "qkv", NULL, &qkv.shape, I(c->n_embd), I(n_q), I(n_kv), I(qkv.n_groups), I(qkv.n_parts),
            I(w->attn_q->type), I(w->attn_k->type), I(w->attn_v->type), F(c->rms_eps), B(b->attn_q), B(b->attn_k),
            B(b->attn_v), B(b->attn_norm), B(d->x), B(d->q), B(d->k), B(d->v));
+    SEE(q, layer, d->q);
+    SEE(k, layer, d->k);
+    SEE(v, layer, d->v);
 
     const fal_cu_shape attention = { .n_groups = (size_t)chunks_of(c) * (size_t)d->n_splits,
                                      .n_threads = 256,
@@ -176,6 +187,7 @@ static fal_status attention_kernels(const fal_session *s, const fal_cu_decode *d
            I(c->n_head_kv), I(c->head_dim), I(d->n_splits), F(c->rms_eps), B(d->state), B(d->q), B(d->k), B(d->v),
            B(b->attn_q_norm), B(b->attn_k_norm), B(s->cos_table), B(s->sin_table), B(s->k_cache[layer]),
            B(s->v_cache[layer]), B(d->parts), B(d->tops), B(d->arrived), B(d->attn));
+    SEE(attn, layer, d->attn);
 
     const spread output =
         spread_rows(s->ctx, ceil_div(c->n_embd, ROWS), passes_of(w->attn_output->type, ceil_div(n_q, BLOCK)), 1, 1, 1,
@@ -183,11 +195,12 @@ static fal_status attention_kernels(const fal_session *s, const fal_cu_decode *d
     LAUNCH("decode_dense", "output", w->attn_output->type == FAL_TYPE_Q4_K ? "q4_k" : "any", &output.shape, I(n_q),
            I(c->n_embd), I(output.n_groups), I(output.n_parts), I(w->attn_output->type), B(b->attn_output), B(d->attn),
            B(d->x), B(d->mid));
+    SEE(ffn_inp, layer, d->mid);
     return FAL_OK;
 }
 
 /* x = mid + MoE(RMSNorm(mid)). */
-static fal_status moe_kernels(const fal_session *s, const fal_cu_decode *d, int layer, fal_error *err)
+static fal_status moe_kernels(fal_session *s, const fal_cu_decode *d, const fal_taps *taps, int layer, fal_error *err)
 {
     const fal_config *c = &s->model->config;
     const fal_layer *w = &s->model->layers[layer];
@@ -199,14 +212,18 @@ static fal_status moe_kernels(const fal_session *s, const fal_cu_decode *d, int 
                                   .shared_bytes = vector_bytes(1, c->n_embd),
                                   .overlaps = true };
     LAUNCH("decode_dense", "router", NULL, &router, I(c->n_embd), I(c->n_expert), I(w->ffn_gate_inp->type),
-           F(c->rms_eps), B(b->ffn_gate_inp), B(b->ffn_norm), B(d->mid), B(d->norm_x), B(d->router));
+           F(c->rms_eps), B(b->ffn_gate_inp), B(b->ffn_norm), B(d->mid), B(d->norm_x), B(d->router[layer]));
+    SEE(ffn_norm, layer, d->norm_x);
+    SEE(router_logits, layer, d->router[layer]);
+    const fal_status pinned = fal_cu_decode_pin(s, taps, layer, d->router[layer], err);
+    if (pinned != FAL_OK) return pinned;
 
     const uint32_t gate = w->ffn_gate_exps->type, up = w->ffn_up_exps->type, down = w->ffn_down_exps->type;
     const spread act = spread_rows(s->ctx, c->n_expert_used * ceil_div(c->n_ff, ROWS), passes_of(gate, blocks), 2, 2, 2,
                                    vector_bytes(1, c->n_embd) + choice_bytes(c));
     LAUNCH("decode_experts", "act", gate == FAL_TYPE_Q4_K && up == FAL_TYPE_Q4_K ? "q4_k" : "any", &act.shape,
            I(c->n_expert), I(c->n_expert_used), I(c->n_embd), I(c->n_ff), I(act.n_groups), I(act.n_parts), I(gate),
-           I(up), B(b->ffn_gate_exps), B(b->ffn_up_exps), B(d->norm_x), B(d->router), B(d->act));
+           I(up), B(b->ffn_gate_exps), B(b->ffn_up_exps), B(d->norm_x), B(d->router[layer]), B(d->act));
 
     const spread rows =
         spread_rows(s->ctx, ceil_div(c->n_embd, ROWS), passes_of(down, c->n_expert_used * ceil_div(c->n_ff, BLOCK)),
@@ -216,20 +233,25 @@ static fal_status moe_kernels(const fal_session *s, const fal_cu_decode *d, int 
            : down == FAL_TYPE_Q6_K ? "q6_k"
                                    : "any",
            &rows.shape, I(c->n_expert), I(c->n_expert_used), I(c->n_ff), I(c->n_embd), I(rows.n_groups),
-           I(rows.n_parts), I(down), B(b->ffn_down_exps), B(d->act), B(d->router), B(d->mid), B(d->x));
+           I(rows.n_parts), I(down), B(b->ffn_down_exps), B(d->act), B(d->router[layer]), B(d->mid), B(d->x),
+           B(d->chosen[layer]));
+    SEE(expert_ids, layer, d->chosen[layer]);
+    SEE(l_out, layer, d->x);
     return FAL_OK;
 }
 
-static fal_status token_kernels(const fal_session *s, const fal_cu_decode *d, fal_error *err)
+/* taps: NULL, or those of a token that is watched. */
+static fal_status token_kernels(fal_session *s, const fal_cu_decode *d, const fal_taps *taps, fal_error *err)
 {
     const fal_model *m = s->model;
     const fal_config *c = &m->config;
     const fal_cu_shape one = { .n_groups = 1, .n_threads = 256 };
     LAUNCH("decode_dense", "embed", NULL, &one, I(c->n_embd), I(m->token_embd->type), B(s->token_embd), B(d->state),
            B(d->x));
+    SEE(embed, -1, d->x);
     for (int layer = 0; layer < c->n_layer; layer++) {
-        fal_status st = attention_kernels(s, d, layer, err);
-        if (st == FAL_OK) st = moe_kernels(s, d, layer, err);
+        fal_status st = attention_kernels(s, d, taps, layer, err);
+        if (st == FAL_OK) st = moe_kernels(s, d, taps, layer, err);
         if (st != FAL_OK) return st;
     }
     const uint32_t type = m->output->type;
@@ -263,6 +285,21 @@ static fal_status clear_arrived(fal_session *s, fal_cu_decode *d, fal_error *err
     return st;
 }
 
+static fal_status alloc_choices(fal_session *s, fal_cu_decode *d, fal_error *err)
+{
+    const fal_config *c = &s->model->config;
+    fal_status st = FAL_OK;
+    d->n_layer = c->n_layer;
+    d->router = calloc((size_t)c->n_layer, sizeof(fal_cu_buffer *));
+    d->chosen = calloc((size_t)c->n_layer, sizeof(fal_cu_buffer *));
+    if (!d->router || !d->chosen) return fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a session");
+    for (int layer = 0; st == FAL_OK && layer < c->n_layer; layer++) {
+        st = fal_cu_alloc(s->ctx, "decode router", row_bytes(c->n_expert), &d->router[layer], err);
+        if (st == FAL_OK) st = fal_cu_alloc(s->ctx, "decode chosen", row_bytes(c->n_expert_used), &d->chosen[layer], err);
+    }
+    return st;
+}
+
 fal_status fal_cu_decode_open(fal_session *s, fal_cu_decode **out, fal_error *err)
 {
     const fal_config *c = &s->model->config;
@@ -278,13 +315,14 @@ fal_status fal_cu_decode_open(fal_session *s, fal_cu_decode **out, fal_error *er
     if (st == FAL_OK) st = fal_cu_alloc(s->ctx, "decode " #name, bytes, &d->name, err);
     SCRATCH(X)
 #undef X
+    if (st == FAL_OK) st = alloc_choices(s, d, err);
     if (st == FAL_OK) st = clear_arrived(s, d, err);
     /* Modules are loaded when a kernel is first asked for, which may not happen within a recording: run a token first.
        Its
        position and token are 0, and reset (below) takes its traces from the cache. */
     const int32_t start[4] = { 0 };
     if (st == FAL_OK) st = fal_cu_write(s->ctx, d->state, start, sizeof start, err);
-    if (st == FAL_OK) st = token_kernels(s, d, err);
+    if (st == FAL_OK) st = token_kernels(s, d, NULL, err);
     if (st == FAL_OK) st = fal_cu_finish(s->ctx, err);
     for (int layer = 0; st == FAL_OK && layer < c->n_layer; layer++) {
         st = fal_cu_poison(s->ctx, s->k_cache[layer], err);
@@ -292,7 +330,7 @@ fal_status fal_cu_decode_open(fal_session *s, fal_cu_decode **out, fal_error *er
     }
     if (st == FAL_OK) st = fal_cu_graph_begin(s->ctx, err);
     if (st == FAL_OK) {
-        st = token_kernels(s, d, err);
+        st = token_kernels(s, d, NULL, err);
         const fal_status ended = fal_cu_graph_end(s->ctx, &d->token, err);
         if (st == FAL_OK) st = ended;
     }
@@ -310,6 +348,12 @@ void fal_cu_decode_close(fal_context *ctx, fal_cu_decode *d)
 #define X(name, bytes) fal_cu_free(ctx, d->name);
     SCRATCH(X)
 #undef X
+    for (int layer = 0; layer < d->n_layer; layer++) {
+        if (d->chosen) fal_cu_free(ctx, d->chosen[layer]);
+        if (d->router) fal_cu_free(ctx, d->router[layer]);
+    }
+    free(d->chosen);
+    free(d->router);
     free(d);
 }
 
@@ -321,6 +365,10 @@ fal_status fal_cu_decode_reset(fal_session *s, fal_error *err)
     if (st == FAL_OK) st = fal_cu_poison(s->ctx, d->name, err);
     SCRATCH(X)
 #undef X
+    for (int layer = 0; st == FAL_OK && layer < d->n_layer; layer++) {
+        st = fal_cu_poison(s->ctx, d->router[layer], err);
+        if (st == FAL_OK) st = fal_cu_poison(s->ctx, d->chosen[layer], err);
+    }
     return st == FAL_OK ? clear_arrived(s, d, err) : st;
 }
 
@@ -331,39 +379,12 @@ size_t fal_cu_decode_bytes(const fal_cu_decode *d)
 #define X(name, bytes) total += fal_cu_size(d->name);
     SCRATCH(X)
 #undef X
+    for (int layer = 0; layer < d->n_layer; layer++) total += fal_cu_size(d->router[layer]) + fal_cu_size(d->chosen[layer]);
     return total;
 }
 
 /* ---- running ------------------------------------------------------------------------------------------------------
    */
-
-static fal_status refuse_tap(const fal_session *s, const char *what, fal_site site, int layer, fal_error *err)
-{
-    return fal_fail(err, FAL_ERR_INPUT, "use the variant '' for it: the exact class delivers every site",
-                    "cuda: variant '%s' has no %s at site %s of layer %d; it delivers logits and final_norm",
-                    fal_cu_variants[fal_cu_variant_of(s->ctx)], what, fal_site_get(site)->name, layer);
-}
-
-fal_status fal_cu_decode_check_taps(const fal_session *s, const fal_taps *taps, int n_tokens, fal_error *err)
-{
-    if (!taps) return FAL_OK;
-    for (int i = 0; i < FAL_N_SITES; i++) {
-        const fal_site site = (fal_site)i;
-        const bool is_layer = fal_site_get(site)->per_layer;
-        const bool is_head = site == FAL_SITE_logits || site == FAL_SITE_final_norm;
-        for (int at = 0; at < (is_layer ? s->model->config.n_layer : 1); at++) {
-            const int layer = is_layer ? at : -1;
-            if (!is_head && taps->give && taps->wants && taps->wants(taps->user, site, layer))
-                return refuse_tap(s, "values to see", site, layer, err);
-            if (taps->forced && taps->forced(taps->user, site, layer, 0, n_tokens))
-                return refuse_tap(s, "place for forced values", site, layer, err);
-        }
-    }
-    for (int layer = 0; taps->pinned && layer < s->model->config.n_layer; layer++)
-        if (taps->pinned(taps->user, layer, 0, n_tokens))
-            return refuse_tap(s, "place for pinned routing", FAL_SITE_expert_ids, layer, err);
-    return FAL_OK;
-}
 
 fal_status fal_cu_decode_start(fal_session *s, int32_t token, fal_error *err)
 {
@@ -376,6 +397,23 @@ fal_status fal_cu_decode_tokens(fal_session *s, int n, fal_error *err)
     fal_status st = FAL_OK;
     for (int i = 0; st == FAL_OK && i < n; i++) st = fal_cu_graph_launch(s->ctx, s->decode->token, err);
     return st;
+}
+
+/* What the graph leaves on the device. */
+static fal_status see_choices(fal_session *s, const fal_taps *taps, fal_error *err)
+{
+    for (int layer = 0; taps && layer < s->decode->n_layer; layer++) {
+        SEE(router_logits, layer, s->decode->router[layer]);
+        SEE(expert_ids, layer, s->decode->chosen[layer]);
+    }
+    return FAL_OK;
+}
+
+fal_status fal_cu_decode_one(fal_session *s, const fal_taps *taps, fal_error *err)
+{
+    if (fal_cu_decode_is_watched(s, taps)) return token_kernels(s, s->decode, taps, err);
+    const fal_status st = fal_cu_decode_tokens(s, 1, err);
+    return st == FAL_OK ? see_choices(s, taps, err) : st;
 }
 
 fal_status fal_cu_decode_last(fal_session *s, int32_t *next, fal_error *err)

@@ -16,10 +16,6 @@ fal_status fal_cu_decode_open(fal_session *s, fal_cu_decode **out, fal_error *er
 void fal_cu_decode_close(fal_context *ctx, fal_cu_decode *d);
 fal_status fal_cu_decode_reset(fal_session *s, fal_error *err); /* poisons scratch */
 size_t fal_cu_decode_bytes(const fal_cu_decode *d);             /* device bytes of its scratch; 0 for NULL */
-/* what    Refuses taps that this path cannot serve: any site but logits and final_norm, forced values, pinned routing.
-   */
-fal_status fal_cu_decode_check_taps(const fal_session *s, const fal_taps *taps, int n_tokens, fal_error *err);
-
 /* what    start: the next token to run is this one, at position n_past. tokens: queues n tokens, each the argmax of
    the one
            before it; sites logits and final_norm then hold the rows of the last. last, read: waits, and gives the
@@ -27,6 +23,9 @@ fal_status fal_cu_decode_check_taps(const fal_session *s, const fal_taps *taps, 
            the last token, or all n since start. n_past is the caller's. */
 fal_status fal_cu_decode_start(fal_session *s, int32_t token, fal_error *err);
 fal_status fal_cu_decode_tokens(fal_session *s, int n, fal_error *err);
+/* what    Queues one token with taps: as its graph, or kernel by kernel where they look between kernels, force or pin. Taps
+           of final_norm and logits are the caller's. */
+fal_status fal_cu_decode_one(fal_session *s, const fal_taps *taps, fal_error *err);
 fal_status fal_cu_decode_last(fal_session *s, int32_t *next, fal_error *err);
 fal_status fal_cu_decode_read(fal_session *s, int n, int32_t *out, fal_error *err);
 

@@ -56,7 +56,7 @@ static __device__ __forceinline__ void act_of_experts(float *red, ACT_ARGS)
    */
 #define DOWN_ARGS                                                                                                      \
     int n_expert, int n_used, int n_ff, int n_embd, int n_groups, int n_parts, int type, const unsigned char *w,       \
-        const float *act, const float *logits, const float *x, float *y
+        const float *act, const float *logits, const float *x, float *y, int *chosen
 static __device__ __forceinline__ void down_of_experts(float *red, DOWN_ARGS)
 {
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x / 32, n_blocks = n_used * fal_blocks(n_ff);
@@ -65,6 +65,7 @@ static __device__ __forceinline__ void down_of_experts(float *red, DOWN_ARGS)
     unsigned *keys = (unsigned *)(ranks + n_expert);
     fal_launch_next();
     fal_choose(n_expert, n_used, logits, keys, ranks, ids, top); /* before the wait: see above */
+    for (int i = (int)threadIdx.x; blockIdx.x == 0 && i < n_used; i += (int)blockDim.x) chosen[i] = ids[i]; /* for the host to see */
     const int g = min((int)blockIdx.x * n_groups + warp / n_parts, (n_embd + FAL_ROWS - 1) / FAL_ROWS - 1);
     const fal_rows m = fal_make_rows(type, n_used, n_ff, n_embd, g * FAL_ROWS, ids, w);
     unsigned raw[FAL_ROWS * FAL_RAW];
@@ -96,7 +97,7 @@ static __device__ __forceinline__ void down_of_experts(float *red, DOWN_ARGS)
     extern "C" __global__ void __launch_bounds__(FAL_MOST, 1) fal_cu_decode_experts__down_##name(DOWN_ARGS)            \
     {                                                                                                                  \
         __shared__ float red[FAL_MOST / 32 * FAL_ROWS];                                                                \
-        down_of_experts(red, n_expert, n_used, n_ff, n_embd, n_groups, n_parts, type_, w, act, logits, x, y);          \
+        down_of_experts(red, n_expert, n_used, n_ff, n_embd, n_groups, n_parts, type_, w, act, logits, x, y, chosen);  \
     }
 ACT(q4_k, FAL_Q4_K, FAL_Q4_K, 2)
 ACT(any, type_gate, type_up, 1)

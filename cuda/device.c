@@ -2,6 +2,7 @@
 #include "cuda/device.h"
 
 #include "cuda/api.h"
+#include "cuda/dry.h"
 
 #include <ctype.h>
 #include <dlfcn.h>
@@ -283,7 +284,8 @@ fal_status fal_cu_open(const fal_backend_options *options, fal_context **out, fa
         st = fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a context");
         goto out;
     }
-    st = load_api(&ctx->api, err);
+    if (o->dry) fal_cu_dry_api(&ctx->api);
+    else st = load_api(&ctx->api, err);
     if (st == FAL_OK) st = find_devices(&ctx->api, &list, &n, err);
     if (st != FAL_OK) goto out;
     const int at = choose(list, n, o->device);

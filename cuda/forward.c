@@ -3,6 +3,7 @@
 
 #include "harness/args.h"
 #include "cuda/decode.h"
+#include "cuda/decode_taps.h"
 #include "cuda/ops.h"
 #include "cuda/session.h"
 
@@ -470,12 +471,12 @@ static fal_status run_chunk(const chunk *k, const int32_t *tokens, bool is_last,
     return head(k, is_last, next);
 }
 
-/* One token through the fused path; logits and final_norm can be seen. */
+/* One token through the fused path. */
 static fal_status forward_fused(fal_session *s, int32_t token, const fal_taps *taps, int32_t *next, fal_error *err)
 {
     const chunk k = { .s = s, .taps = taps, .err = err, .first = 0, .n = 1, .pos = s->n_past };
     fal_status st = fal_cu_decode_start(s, token, err);
-    if (st == FAL_OK) st = fal_cu_decode_tokens(s, 1, err);
+    if (st == FAL_OK) st = fal_cu_decode_one(s, taps, err);
     if (st == FAL_OK) st = tap_rows(&k, FAL_SITE_final_norm, -1, 0, 1);
     if (st == FAL_OK) st = tap_rows(&k, FAL_SITE_logits, -1, 0, 1);
     if (st == FAL_OK && next) st = fal_cu_decode_last(s, next, err);

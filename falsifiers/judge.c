@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { F = 1, O = 2, P = 4, R = 8, T = 16, D = 32 };
+enum { F = 1, O = 2, P = 4, R = 8, T = 16, D = 32, L = 64, S = 128 };
 
 static const fal_judgement judgements[] = {
 #define FAL_JUDGEMENT(name, kinds, metric, function, help) { #name, metric, function, help },
@@ -29,6 +29,8 @@ static int kind_bit(fal_observe_kind kind)
     case FAL_OBSERVE_REFUSAL: return R;
     case FAL_OBSERVE_THROUGHPUT: return T;
     case FAL_OBSERVE_DEVICE_CODE: return D;
+    case FAL_OBSERVE_LAUNCHES: return L;
+    case FAL_OBSERVE_SANITIZE: return S;
     }
     return 0;
 }
@@ -36,7 +38,7 @@ static int kind_bit(fal_observe_kind kind)
 static const char *kind_name(fal_observe_kind kind)
 {
     static const char *const names[] = { "forward", "teacher", "pinned", "op", "preload", "refusal",
-                                        "throughput", "device_code" };
+                                        "throughput", "device_code", "launches", "sanitize" };
     return (unsigned)kind < sizeof names / sizeof names[0] ? names[kind] : "unknown";
 }
 

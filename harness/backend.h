@@ -65,7 +65,9 @@ typedef struct {
 typedef struct {
     const char *device;  /* index, name (or part of it) or UUID; NULL or "" for the first usable: GPUs before CPUs */
     const char *variant; /* one of the backend's variants: "" for the exact class, "cpu" (opencl) for barrier-free kernels, "fast"
-                            and "fast_kv16" (cuda) for the fused decode path; a backend refuses one it lacks */
+                            and "fast_kv16" (cuda) for the fused decode path, "kv16" (reference) for the mirror of an
+                            f16 KV cache; a backend refuses one it lacks */
+    bool dry; /* no device: what the host would ask of one is counted, and nothing runs (can_run_dry) */
     const char *cache_dir; /* where built programs may be kept; NULL for none */
 } fal_backend_options;
 
@@ -86,7 +88,8 @@ typedef struct fal_taps {
     bool (*wants)(void *user, fal_site site, int layer);
     /* a host copy of the rows of tokens [first, first + n) of this forward call; data: [n, sub, width], valid during the call */
     fal_status (*give)(void *user, fal_site site, int layer, int first, int n, const void *data, fal_error *err);
-    /* teacher forcing: values that replace this site's result after give(), same layout, or NULL to leave it */
+    /* teacher forcing: values that replace this site's result after give(), same layout, or NULL to leave it. Asked for
+       at every site that the pass has (has_site) */
     const void *(*forced)(void *user, fal_site site, int layer, int first, int n);
     /* pinned routing: [n, n_expert_used] expert ids that the router op takes as its choice, or NULL */
     const int32_t *(*pinned)(void *user, int layer, int first, int n);
@@ -115,6 +118,7 @@ typedef struct {
 typedef struct fal_backend {
     const char *name;          /* "reference", "opencl", "cuda" */
     const char *const *variants; /* NULL-terminated, "" first */
+    bool can_run_dry;            /* fal_backend_options.dry has a meaning */
     /* what   Lists devices: up to cap filled, *n is how many there are. FAL_ERR_BLOCKED with the reason when there is none. */
     fal_status (*devices)(fal_device_info *out, int cap, int *n, fal_error *err);
     fal_status (*open)(const fal_backend_options *options, fal_context **out, fal_error *err);
@@ -136,6 +140,8 @@ typedef struct fal_backend {
     /* what   Runs n_tokens tokens at positions n_past... (n_past counts since reset). Logits of every position are computed
               only when taps want them; *next (may be NULL) is the argmax of the last position. taps may be NULL. */
     fal_status (*forward)(fal_session *s, const int32_t *tokens, int n_tokens, const fal_taps *taps, int32_t *next, fal_error *err);
+    /* what   Whether a call with n_tokens tokens comes to this site: a fused path has fewer than ops.def lists. NULL: to all. */
+    bool (*has_site)(const fal_session *s, fal_site site, int n_tokens);
     /* what   Greedy decoding on the device: out[0] follows first_token, out[i] follows out[i - 1]; waits once, at the end. Takes
               n positions (out[n - 1] is not fed back). NULL where a backend has none. */
     fal_status (*generate)(fal_session *s, int32_t first_token, int n, int32_t *out, fal_error *err);

@@ -23,7 +23,7 @@ static const char help[] =
     "\n"
     "  --backend NAME        reference, opencl or cuda\n"
     "  --device DEVICE       index, name or UUID; the first usable one\n"
-    "  --variant NAME        kernels other than the default ones, such as cpu\n"
+    "  --variant NAME        cpu (opencl), fast or fast_kv16 (cuda), kv16 (reference); README has what each declares\n"
     "  --model FILE          GGUF file; the shipped test model\n"
     "  --out FILE            the observation to write\n"
     "  --timeout SECONDS     600\n"

@@ -47,7 +47,9 @@ typedef enum {
     FAL_OBSERVE_PRELOAD,  /* construct, read every tensor back, account for memory */
     FAL_OBSERVE_REFUSAL,  /* construct from a spoilt model file, or call with a spoilt request; must be refused */
     FAL_OBSERVE_THROUGHPUT, /* greedy decode of one stream, timed; memory, clocks and read bandwidth beside it */
-    FAL_OBSERVE_DEVICE_CODE /* the device code in the program as its compiler saw it; opens no device and no model */
+    FAL_OBSERVE_DEVICE_CODE, /* the device code in the program as its compiler saw it; opens no device and no model */
+    FAL_OBSERVE_LAUNCHES,    /* kernels of a prompt and of each token after it; with dry, as what the host would ask for */
+    FAL_OBSERVE_SANITIZE     /* the program under a tool that watches what kernels do to memory */
 } fal_observe_kind;
 
 typedef enum { FAL_AGAINST_NONE, FAL_AGAINST_REFERENCE, FAL_AGAINST_ORACLE, FAL_AGAINST_SELF } fal_against;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const char *const observes[] = { "forward", "teacher", "pinned", "op", "preload", "refusal", "throughput",
-                                        "device_code", NULL };
+                                        "device_code", "launches", "sanitize", NULL };
 static const char *const againsts[] = { "none", "reference", "oracle", "self", NULL };
 static const char *const backends[] = { "reference", "opencl", "cuda", NULL };
 static const char *const fills[] = {
@@ -295,7 +295,7 @@ static const fal_key keys[N_KEYS] = {
 /* Which keys an observation must have ('!'), may have ('?') or cannot use ('-'); the keys before PROMPTS are of all. */
 static const struct {
     int key;
-    char forward, op, preload, refusal; /* forward stands for teacher and pinned too, preload for throughput and device_code */
+    char forward, op, preload, refusal; /* forward stands for teacher and pinned too, preload for whatever comes after refusal */
 } uses[] = {
     { PROMPTS, '!', '-', '-', '-' }, { PROMPTS_FULL_SIZE, '?', '-', '-', '-' },
     { SEQUENCE, '?', '-', '-', '-' }, { AGAIN, '?', '-', '-', '-' }, { HEAVY, '-', '?', '-', '-' },
@@ -309,9 +309,9 @@ static void check_uses(fal_contract_file *f, const fal_yaml_node *node, const ch
 {
     for (size_t i = 0; i < FAL_N(uses); i++) {
         const char use = kind == FAL_OBSERVE_OP        ? uses[i].op
-                         : kind == FAL_OBSERVE_PRELOAD || kind == FAL_OBSERVE_THROUGHPUT || kind == FAL_OBSERVE_DEVICE_CODE
-                             ? uses[i].preload
+                         : kind == FAL_OBSERVE_SANITIZE && uses[i].key == HEAVY ? '?'
                          : kind == FAL_OBSERVE_REFUSAL ? uses[i].refusal
+                         : kind >= FAL_OBSERVE_PRELOAD ? uses[i].preload
                                                        : uses[i].forward;
         const fal_yaml_node *have = found[uses[i].key];
         const char *name = keys[uses[i].key].name;

@@ -79,17 +79,21 @@ fal_status fal_observe_open_device(fal_observe_state *s, const fal_spec *spec, f
         return fal_fail(err, FAL_ERR_USAGE, "leave the variant out for the default kernels", "backend %s has no variant '%.30s'",
                         b->name, variant);
     if (strlen(device) >= sizeof s->device) return fal_fail(err, FAL_ERR_USAGE, NULL, "the device name is too long");
-    if (s->ctx && s->backend == b && strcmp(s->variant, variant) == 0 && strcmp(s->device, device) == 0) return FAL_OK;
+    const bool dry = fal_params_number(&spec->with, "dry", 0) > 0;
+    if (dry && !b->can_run_dry)
+        return fal_fail(err, FAL_ERR_BLOCKED, "observe it on a device", "backend %s cannot tell what it would launch without a device", b->name);
+    if (s->ctx && s->backend == b && strcmp(s->variant, variant) == 0 && strcmp(s->device, device) == 0 && s->dry == dry) return FAL_OK;
 
     fal_observe_close(s);
     fal_observe_mark(s, "opening backend %s", b->name);
-    const fal_backend_options options = { .device = device, .variant = variant };
+    const fal_backend_options options = { .device = device, .variant = variant, .dry = dry };
     const fal_status st = b->open(&options, &s->ctx, err);
     if (st) {
         s->ctx = NULL;
         return st;
     }
     s->backend = b;
+    s->dry = dry;
     snprintf(s->variant, sizeof s->variant, "%s", variant);
     snprintf(s->device, sizeof s->device, "%s", device);
     return FAL_OK;
@@ -257,14 +261,19 @@ static json_t *driver_text(const char *s)
     return j;
 }
 
-static json_t *what_ran(const fal_observe_state *s, const fal_spec *spec, const json_t *before)
+json_t *fal_observe_device_to_json(const fal_observe_state *s)
 {
     const fal_device_info *d = s->backend->device(s->ctx);
-    json_t *device = json_pack("{s:o, s:o, s:o, s:o, s:o, s:b}", "name", driver_text(d->name), "vendor", driver_text(d->vendor),
-                               "driver", driver_text(d->driver), "uuid", driver_text(d->uuid), "slug", driver_text(d->slug),
-                               "is_cpu", d->is_cpu);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:b}", "name", driver_text(d->name), "vendor", driver_text(d->vendor), "driver",
+                     driver_text(d->driver), "uuid", driver_text(d->uuid), "slug", driver_text(d->slug), "is_cpu", d->is_cpu);
+}
+
+static json_t *what_ran(const fal_observe_state *s, const fal_spec *spec, const json_t *before)
+{
+    json_t *device = fal_observe_device_to_json(s);
     json_t *ran = json_pack("{s:s, s:s, s:o, s:o}", "backend", s->backend->name, "variant", s->variant, "device", device,
                             "kernels", launches_since(s, before));
+    if (ran && s->dry) json_object_del(ran, "device");
     if (ran && spec->kind != FAL_OBSERVE_OP && s->model) {
         json_object_set_new(ran, "model_sha256", json_string(s->model->sha256));
         json_object_set_new(ran, "config", config_to_json(&s->model->config));
@@ -301,8 +310,10 @@ fal_status fal_observe_in(fal_observe_state *s, const fal_spec *spec, fal_error 
 {
     if (!spec->out || !spec->out[0]) return fal_fail(err, FAL_ERR_USAGE, NULL, "no output file was named");
     fal_error own = { 0 };
-    const bool opens = spec->kind != FAL_OBSERVE_DEVICE_CODE;
-    fal_status st = opens ? fal_observe_open_device(s, spec, &own) : fal_observe_device_code(spec, &own);
+    const bool opens = spec->kind != FAL_OBSERVE_DEVICE_CODE && spec->kind != FAL_OBSERVE_SANITIZE;
+    fal_status st = opens                                  ? fal_observe_open_device(s, spec, &own)
+                    : spec->kind == FAL_OBSERVE_SANITIZE ? fal_observe_sanitize(s, spec, &own)
+                                                           : fal_observe_device_code(spec, &own);
     if (!st && opens) {
         switch (spec->kind) {
         case FAL_OBSERVE_FORWARD:
@@ -312,6 +323,7 @@ fal_status fal_observe_in(fal_observe_state *s, const fal_spec *spec, fal_error 
         case FAL_OBSERVE_PRELOAD: st = fal_observe_preload(s, spec, &own); break;
         case FAL_OBSERVE_REFUSAL: st = fal_observe_refusal(s, spec, &own); break;
         case FAL_OBSERVE_THROUGHPUT: st = fal_observe_throughput(s, spec, &own); break;
+        case FAL_OBSERVE_LAUNCHES: st = fal_observe_launch_counts(s, spec, &own); break;
         default: st = fal_fail(&own, FAL_ERR_USAGE, NULL, "unknown kind of observation %d", (int)spec->kind);
         }
     }

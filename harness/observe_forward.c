@@ -207,6 +207,12 @@ static fal_status check_source(const fal_observation *o, const fal_spec *spec, c
 
 /* ---- one request -------------------------------------------------------------------------------------------------- */
 
+static bool has_site(const watcher *w, fal_site site)
+{
+    const fal_backend *b = w->state->backend;
+    return !b->has_site || b->has_site(w->state->session, site, w->spec->decode ? 1 : w->n_tokens);
+}
+
 /* A backend that never asks for what is forced would look perfect: every row must have been asked for. */
 static fal_status check_fed(const watcher *w, fal_error *err)
 {
@@ -214,7 +220,7 @@ static fal_status check_fed(const watcher *w, fal_error *err)
     for (int place = 0; w->inputs && place < w->n_places; place++) {
         const fal_site site = (fal_site)(place % FAL_N_SITES);
         const int layer = place / FAL_N_SITES - 1;
-        if (place_of(w, site, layer) < 0 || !is_needed(site) || site == FAL_SITE_final_norm) continue;
+        if (place_of(w, site, layer) < 0 || !is_needed(site) || site == FAL_SITE_final_norm || !has_site(w, site)) continue;
         if (w->forced_rows[place] == w->n_tokens) continue;
         fal_observe_site_name(name, w->request, site, layer);
         return fal_fail(err, FAL_ERR_INTERNAL, NULL, "backend %s: teacher forcing: took %d of %d rows of %s",

@@ -13,6 +13,7 @@ typedef struct {
     size_t progress_size;
     const fal_backend *backend;
     char variant[32], device[128];
+    bool dry;                    /* opened without a device: what the host would ask for is counted, nothing runs */
     fal_context *ctx;
     fal_model *model;
     char *model_path;
@@ -60,5 +61,9 @@ fal_status fal_observe_refusal(fal_observe_state *s, const fal_spec *spec, fal_e
 fal_status fal_observe_throughput(fal_observe_state *s, const fal_spec *spec, fal_error *err);
 /* The one that opens nothing. */
 fal_status fal_observe_device_code(const fal_spec *spec, fal_error *err);
+fal_status fal_observe_launch_counts(fal_observe_state *s, const fal_spec *spec, fal_error *err);
+fal_status fal_observe_sanitize(fal_observe_state *s, const fal_spec *spec, fal_error *err);
+/* what    {name, vendor, driver, uuid, slug, is_cpu} of the open device; NULL when memory ran out. */
+json_t *fal_observe_device_to_json(const fal_observe_state *s);
 
 #endif

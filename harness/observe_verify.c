@@ -112,6 +112,10 @@ fal_status fal_observation_answers(const fal_observation *o, const fal_spec *spe
     if (!st && spec->kind == FAL_OBSERVE_DEVICE_CODE &&
         json_array_size(json_object_get(json_object_get(o->about, "device_code"), "kernels")) == 0)
         st = fal_fail(err, FAL_ERR_INPUT, NULL, "%s: about.device_code.kernels is missing or empty", o->path);
+    if (!st && spec->kind == FAL_OBSERVE_LAUNCHES && !json_is_object(json_object_get(json_object_get(o->about, "launches"), "of_tokens")))
+        st = fal_fail(err, FAL_ERR_INPUT, NULL, "%s: about.launches.of_tokens is missing", o->path);
+    if (!st && spec->kind == FAL_OBSERVE_SANITIZE && !json_is_array(json_object_get(json_object_get(o->about, "sanitize"), "runs")))
+        st = fal_fail(err, FAL_ERR_INPUT, NULL, "%s: about.sanitize.runs is missing", o->path);
     if (!st && spec->kind == FAL_OBSERVE_REFUSAL &&
         !json_is_boolean(json_object_get(json_object_get(o->about, "refusal"), "refused")))
         st = fal_fail(err, FAL_ERR_INPUT, NULL, "%s: about.refusal.refused is missing", o->path);

@@ -14,6 +14,7 @@ const char *fal_observe_kind_name(fal_observe_kind kind)
         [FAL_OBSERVE_FORWARD] = "forward", [FAL_OBSERVE_TEACHER] = "teacher", [FAL_OBSERVE_PINNED] = "pinned",
         [FAL_OBSERVE_OP] = "op",           [FAL_OBSERVE_PRELOAD] = "preload", [FAL_OBSERVE_REFUSAL] = "refusal",
         [FAL_OBSERVE_THROUGHPUT] = "throughput", [FAL_OBSERVE_DEVICE_CODE] = "device_code",
+        [FAL_OBSERVE_LAUNCHES] = "launches", [FAL_OBSERVE_SANITIZE] = "sanitize",
     };
     return (unsigned)kind < sizeof names / sizeof names[0] ? names[kind] : "unknown";
 }

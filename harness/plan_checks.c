@@ -35,9 +35,22 @@ static fal_status check_judge(const fal_contract *c, const fal_falsifier *f, con
                     check->judge, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
+/* The arithmetic of the reference that a check asks for must exist: another one would judge by other numbers. */
+static fal_status check_mirror(const fal_contract *c, const fal_falsifier *f, const fal_check *check, fal_error *err)
+{
+    const char *mirror = fal_params_text(&check->with, "mirror", NULL);
+    const char *const *v = fal_backend_find("reference")->variants;
+    while (mirror && *v && strcmp(*v, mirror) != 0) v++;
+    if (!mirror || (*v && check->against == FAL_AGAINST_REFERENCE)) return FAL_OK;
+    return fal_fail(err, FAL_ERR_INPUT, "a mirror is a variant of the reference, such as kv16, in a check against it",
+                    "%s:%d: %s/%s: mirror '%.40s' %s", c->path, check->place.line, f->id, check->name, mirror,
+                    *v ? "in a check that is not against the reference" : "is no variant of the reference");
+}
+
 fal_status fal_plan_check_check(const fal_contract *c, const fal_falsifier *f, const fal_check *check, fal_error *err)
 {
     fal_status st = check_judge(c, f, check, err);
+    if (!st) st = check_mirror(c, f, check, err);
     if (st) return st;
     if (fal_plan_is_forward(check->observe) && check->n_prompts < 1)
         return fal_fail(err, FAL_ERR_INPUT, NULL, "%s:%d: %s/%s: names no prompt", c->path, check->place.line, f->id,

@@ -41,6 +41,9 @@ static void excuse(fal_plan_parts *p, const fal_target *t, fal_case *k)
     } else if (card && t->device && !strstr(t->device->name, card)) {
         k->blocked = fal_plan_text(p, "the claim names %s; this is %s", card, t->device->name);
         k->hint = "run it where that card is";
+    } else if (k->check->observe == FAL_OBSERVE_SANITIZE && p->full_size) {
+        k->blocked = "is about the shipped model, which is small enough for such a tool";
+        k->hint = "run it without --model";
     } else if (k->check->heavy && !p->in->options->heavy) {
         k->blocked = "takes long, and was not asked for";
         k->hint = "ask for it with --heavy";
@@ -74,6 +77,14 @@ static void need_code(fal_plan_parts *p, const fal_target *t, fal_case *k)
     k->hint = fal_plan_text(p, "%s", why.hint);
 }
 
+/* Whether a check looks at a device at all. */
+static bool opens_device(const fal_check *c)
+{
+    if (c->observe == FAL_OBSERVE_LAUNCHES) return !(fal_params_number(&c->with, "dry", 0) > 0);
+    if (c->observe == FAL_OBSERVE_SANITIZE) return strcmp(fal_params_text(&c->with, "tool", ""), "oclgrind") != 0;
+    return c->observe != FAL_OBSERVE_DEVICE_CODE;
+}
+
 /* Adds a case; check is narrowed to it. tokens: those of its requests. */
 static fal_status add_case(const expansion *e, const fal_target *t, const char *variant, const fal_check *narrowed,
                            const fal_tokens *tokens, int n_tokens, const char *what)
@@ -96,12 +107,12 @@ static fal_status add_case(const expansion *e, const fal_target *t, const char *
                      .again = -1,
                      .oracle_prompt = -1,
                      .not_probed = t->probe->state == FAL_PROBE_NOT_ASKED };
-    const bool needs_device = check->observe != FAL_OBSERVE_DEVICE_CODE;
+    const bool needs_device = opens_device(check), has_model = check->observe != FAL_OBSERVE_DEVICE_CODE && check->observe != FAL_OBSERVE_SANITIZE;
     if (!needs_device) {
         k->device = NULL;
         k->not_probed = false;
     }
-    k->uses_model = needs_device && check->observe != FAL_OBSERVE_OP && !(check->observe == FAL_OBSERVE_REFUSAL && check->op);
+    k->uses_model = has_model && check->observe != FAL_OBSERVE_OP && !(check->observe == FAL_OBSERVE_REFUSAL && check->op);
     k->uses_oracle = check->against == FAL_AGAINST_ORACLE;
     k->what = fal_plan_text(p, "%s", what);
     k->id = fal_plan_text(p, "%s/%s/%s%s%s/%s", e->falsifier->id, check->name, k->backend, *variant ? "__" : "",
@@ -112,12 +123,13 @@ static fal_status add_case(const expansion *e, const fal_target *t, const char *
     excuse(p, t, k);
     if (k->blocked) {
         ; /* whatever else is missing would not make it a case of this model and card */
-    } else if (!needs_device) {
+    } else if (!needs_device && check->observe != FAL_OBSERVE_SANITIZE) {
         need_code(p, t, k);
-    } else if (t->blocked) {
+    } else if (needs_device && t->blocked) {
         k->blocked = t->blocked;
         k->hint = t->hint;
-    } else if (k->uses_model && p->model_missing) {
+    }
+    if (!k->blocked && k->uses_model && p->model_missing) {
         k->blocked = p->model_missing;
         k->hint = "name one with --model";
     }
@@ -249,11 +261,17 @@ static fal_status other_cases(const expansion *e, const fal_target *t, const cha
     fal_check narrowed = *c;
     if (c->observe == FAL_OBSERVE_THROUGHPUT) {
         char what[64];
-        const char *own = fal_params_text(&c->with, "variant", NULL);
         snprintf(what, sizeof what, "n_tokens=%.0f,context=%.0f", fal_params_number(&c->with, "n_tokens", 0),
                  fal_params_number(&c->with, "context", 0));
-        return add_case(e, t, own ? own : variant, &narrowed, NULL, 0, what);
+        return add_case(e, t, variant, &narrowed, NULL, 0, what);
     }
+    if (c->observe == FAL_OBSERVE_LAUNCHES) {
+        char what[64];
+        snprintf(what, sizeof what, "prompt=%.0f,n_tokens=%.0f", fal_params_number(&c->with, "prompt", 0),
+                 fal_params_number(&c->with, "n_tokens", 0));
+        return add_case(e, t, variant, &narrowed, NULL, 0, what);
+    }
+    if (c->observe == FAL_OBSERVE_SANITIZE) return add_case(e, t, variant, &narrowed, NULL, 0, fal_params_text(&c->with, "tool", "-"));
     if (c->observe == FAL_OBSERVE_DEVICE_CODE) return add_case(e, t, variant, &narrowed, NULL, 0, "device_code");
     if (c->observe == FAL_OBSERVE_PRELOAD) return add_case(e, t, variant, &narrowed, NULL, 0, "preload");
     for (int i = 0; i < c->n_spoil; i++) {
@@ -280,10 +298,13 @@ static fal_status expand_check(const expansion *e)
     for (int i = 0; i < p->n_targets; i++) {
         const fal_target *t = &p->targets[i];
         if (!check_wants(e->check, t->probe->backend->name)) continue;
-        for (int v = 0; v < (t->both_variants ? 2 : 1); v++) {
-            const fal_status st = fal_plan_is_forward(e->check->observe) ? forward_cases(e, t, variants[v])
-                                  : e->check->observe == FAL_OBSERVE_OP  ? op_cases(e, t, variants[v])
-                                                                         : other_cases(e, t, variants[v]);
+        /* a check that names a variant is about that one alone */
+        const char *own = fal_params_text(&e->check->with, "variant", NULL);
+        for (int v = 0; v < (t->both_variants && !own ? 2 : 1); v++) {
+            const char *variant = own ? own : variants[v];
+            const fal_status st = fal_plan_is_forward(e->check->observe) ? forward_cases(e, t, variant)
+                                  : e->check->observe == FAL_OBSERVE_OP  ? op_cases(e, t, variant)
+                                                                         : other_cases(e, t, variant);
             if (st) return st;
         }
     }

@@ -173,11 +173,12 @@ static fal_status add_forward(fal_plan_parts *p, fal_case *k, const fal_tokens *
         lengths[i] = tokens[i].n_tokens;
     }
 
+    /* The reference, or the variant of it that performs the declared arithmetic of the one on trial. */
     fal_plan_spec gold = { .inputs = -1,
                            .pin = -1,
                            .spec = { .kind = FAL_OBSERVE_FORWARD,
                                      .backend = "reference",
-                                     .variant = "",
+                                     .variant = fal_params_text(&c->with, "mirror", ""),
                                      .device = "",
                                      .model = p->in->model,
                                      .tokens = lists,
@@ -206,7 +207,7 @@ static fal_status add_forward(fal_plan_parts *p, fal_case *k, const fal_tokens *
     got.spec.n_greedy = c->n_greedy;
     if (ok) ok = (k->got = add(p, &got, taps, n_taps, k->what)) >= 0;
 
-    const bool one_shot = c->decode && c->against == FAL_AGAINST_SELF;
+    const bool one_shot = c->decode && c->against == FAL_AGAINST_SELF && !c->again;
     if (ok && (one_shot || c->again)) {
         fal_plan_spec again = got;
         again.spec.n_taps = 0;
@@ -230,7 +231,8 @@ static fal_params inputs_of(fal_plan_parts *p, const fal_params *with)
     int n = 0;
     for (int i = 0; kept && i < with->n_params; i++) {
         const char *name = with->params[i].name;
-        if (fal_fixture_knows(name) || strcmp(name, "context") == 0 || strcmp(name, "runs") == 0) kept[n++] = with->params[i];
+        if (fal_fixture_knows(name) || strcmp(name, "context") == 0 || strcmp(name, "runs") == 0 ||
+            strcmp(name, "prompt") == 0 || strcmp(name, "dry") == 0 || strcmp(name, "tool") == 0) kept[n++] = with->params[i];
     }
     return (fal_params){ kept, n };
 }

@@ -79,14 +79,13 @@ static void print_row(const fal_falsifier *f, const char *backend, const char *v
    list of reasons, where they take one line altogether. */
 static void print_falsifier(const fal_run *run, int first, int last, bool colour, FILE *f)
 {
-    static const char *const variants[] = { "", "cpu" };
     int n = 0;
     const fal_backend *const *backends = fal_backend_all(&n);
     for (int b = 0; b < n; b++)
-        for (int v = 0; v < 2; v++) {
-            const row r = make_row(run, first, last, backends[b]->name, variants[v]);
+        for (const char *const *v = backends[b]->variants; *v; v++) {
+            const row r = make_row(run, first, last, backends[b]->name, *v);
             if (r.counts.by[FAL_BLOCKED] == r.counts.planned) continue;
-            print_row(run->plan->cases[first].falsifier, backends[b]->name, variants[v], &r, colour, f);
+            print_row(run->plan->cases[first].falsifier, backends[b]->name, *v, &r, colour, f);
         }
 }
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kinds[] = { "forward", "teacher", "pinned", "op", "preload", "refusal", "throughput", "device_code" };
+static const char *const kinds[] = { "forward", "teacher", "pinned", "op", "preload", "refusal", "throughput", "device_code", "launches", "sanitize" };
 #define N_KINDS ((int)(sizeof kinds / sizeof kinds[0]))
 
 /* ---- out ---------------------------------------------------------------------------------------------------------- */

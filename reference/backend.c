@@ -132,10 +132,13 @@ static fal_status open_context(const fal_backend_options *options, fal_context *
     if (!out) return fal_fail(err, FAL_ERR_INPUT, NULL, "reference: nowhere to put the context");
     const char *variant = options && options->variant ? options->variant : "";
     const char *wanted = options && options->device ? options->device : "";
-    if (*variant)
-        return fal_fail(err, FAL_ERR_INPUT, "leave the variant empty", "reference: there is no variant '%s'", variant);
+    const bool is_kv16 = strcmp(variant, "kv16") == 0;
+    if (*variant && !is_kv16)
+        return fal_fail(err, FAL_ERR_INPUT, "leave the variant empty", "reference: there is no variant '%.40s'; there are '' and 'kv16'",
+                        variant);
     fal_context *ctx = calloc(1, sizeof *ctx);
     if (!ctx) return fal_fail(err, FAL_ERR_MEMORY, NULL, "reference: no memory for a context");
+    ctx->has_half_cache = is_kv16;
     describe(&ctx->device);
     if (*wanted && strcmp(wanted, "0") != 0 && !strcasestr(ctx->device.name, wanted)) {
         const fal_status st = fal_fail(err, FAL_ERR_NOTHING, "use device 0",
@@ -177,7 +180,7 @@ static void launches(const fal_context *ctx, void (*visit)(void *user, const cha
         if (ctx->n_calls[i] > 0) visit(user, names[i], ctx->n_calls[i]);
 }
 
-static const char *const variants[] = { "", NULL };
+static const char *const variants[] = { "", "kv16", NULL };
 
 const fal_backend fal_reference_backend = {
     .name = "reference",

@@ -41,8 +41,11 @@ enum {
     FAL_REFERENCE_N_OPS
 };
 
+/* Variants: "" defines the answer. "kv16" is the mirror of backends that declare a KV cache of f16: the same arithmetic,
+   but keys and values are rounded once, to the nearest binary16, when they are stored. */
 struct fal_context {
     fal_device_info device;
+    bool has_half_cache; /* variant kv16 */
     uint64_t n_calls[FAL_REFERENCE_N_OPS];
     uint64_t kv_bytes, live_bytes, peak_bytes;
 };

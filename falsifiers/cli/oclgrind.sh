@@ -17,7 +17,13 @@ echo "$icd" > "$tmp/vendors/oclgrind.icd"
 build='-cl-std=CL1.2 -DFAL_CPU=0 -DFAL_GROUP=128 -DFAL_SIDE=64 -DFAL_TILE=8 -DFAL_CPU_ROWS=8'
 failed=0 passed=0
 
+# REPORT=file: a line for each run, for the falsifier that judges them.
+report() { [ -z "${REPORT:-}" ] || printf '%s\t%s\t%s\n' "$@" >> "$REPORT"; }
+[ -z "${REPORT:-}" ] || : > "$REPORT"
+report tool "$(dpkg-query -W -f '${Version}' oclgrind 2>/dev/null || echo '?')" ''
+
 verdict() { # RC NAME
+    report run "$1" "$2"
     if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $2" >&2; fi
 }
 

@@ -15,6 +15,11 @@ skip() { echo "skipped: $1"; exit 77; }
 "$program" devices > "$tmp/devices" 2>&1 || true
 grep -q '^cuda  *[0-9]' "$tmp/devices" || skip "$(grep '^cuda' "$tmp/devices" || echo 'no CUDA device')"
 
+# REPORT=file: a line for each run, for the falsifier that judges them.
+report() { [ -z "${REPORT:-}" ] || printf '%s\t%s\t%s\n' "$@" >> "$REPORT"; }
+[ -z "${REPORT:-}" ] || : > "$REPORT"
+report tool "$("$sanitizer" --version 2>/dev/null | tail -n 1)" ''
+
 # A variant that the program lacks is refused as wrong usage before anything is opened.
 variants=
 for v in default fast fast_kv16; do
@@ -38,15 +43,43 @@ observe() {
     if grep -q 'Device not supported\|Unable to find\|not supported on' "$tmp/log"; then
         skip "$tool: $(grep -m 1 'Device not supported\|Unable to find\|not supported on' "$tmp/log")"
     fi
-    grep -q 'SUMMARY: 0 errors\|SUMMARY: 0 hazards' "$tmp/log" && [ $rc = 0 ] && return
+    if grep -q 'SUMMARY: 0 errors\|SUMMARY: 0 hazards' "$tmp/log" && [ $rc = 0 ]; then
+        report run 0 "$tool: observe $*"
+        return
+    fi
+    [ $rc != 0 ] || rc=98 # it ended well, but without a summary that says so
+    report run $rc "$tool: observe $*"
     n_errors=$((n_errors + 1))
     echo "$tool: observe $*: status $rc" >&2
     grep -v '^ *$' "$tmp/log" | head -n "${LINES_SHOWN:-25}" >&2
 }
 
+# A fault of its kind must be reported; without nvcc nobody has seen that it would be.
+nvcc=${NVCC:-$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")}
+planted=
+if [ -x "$nvcc" ]; then
+    "$nvcc" -Wno-deprecated-gpu-targets -o "$tmp/planted" falsifiers/mutants/planted.cu > "$tmp/log" 2>&1 && planted=$tmp/planted ||
+        { echo "planted.cu does not compile:" >&2; cat "$tmp/log" >&2; }
+fi
+see_planted() {
+    [ -n "$planted" ] || { echo "$tool: not shown to report a planted fault (no nvcc)"; return; }
+    n_runs=$((n_runs + 1))
+    rc=0
+    timeout 120 "$sanitizer" --tool "$tool" --error-exitcode 99 "$planted" "$tool" > "$tmp/log" 2>&1 || rc=$?
+    if [ $rc = 99 ] || grep -q 'SUMMARY: [1-9]' "$tmp/log"; then
+        report run 0 "$tool: reports a planted fault"
+        return
+    fi
+    n_errors=$((n_errors + 1))
+    report run 1 "$tool: reports a planted fault"
+    echo "$tool: a planted fault was not reported: status $rc" >&2
+    cat "$tmp/log" >&2
+}
+
 failed=0
 for tool in ${TOOLS:-memcheck racecheck initcheck synccheck}; do
     n_errors=0 n_runs=0
+    see_planted
     for v in $variants; do
         variant=$([ $v = default ] || echo "--variant $v")
         # 33 tokens at once take the tiled kernels, and 4 more, one at a time, those of single tokens

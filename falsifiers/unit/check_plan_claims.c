@@ -22,6 +22,7 @@ typedef struct {
     fal_options options;
     const char *required[1], *backends[1];
     fal_probes *probes;
+    fal_prompt prompts[1];
     fal_plan *plan;
     fal_error err;
 } claim;
@@ -47,6 +48,23 @@ static void start(claim *c, const char *device)
     snprintf(p->devices[0].slug, sizeof p->devices[0].slug, "some-gpu");
 }
 
+static fal_status make_plan(claim *c)
+{
+    c->falsifier = (fal_falsifier){ .id = "FALSIFY-T-001", .checks = &c->check, .n_checks = 1 };
+    c->contract = (fal_contract){ .path = "contracts/t-v1.yaml",
+                                  .stem = "t-v1",
+                                  .version = "1.0.0",
+                                  .falsifiers = &c->falsifier,
+                                  .n_falsifiers = 1,
+                                  .prompts = c->prompts,
+                                  .n_prompts = 1 };
+    c->list[0] = &c->contract;
+    c->set = (fal_contract_set){ .contracts = c->list, .n_contracts = 1 };
+    c->options.require = (fal_names){ c->required, 1 };
+    const fal_plan_in in = { .contracts = &c->set, .probes = c->probes, .options = &c->options, .model = model };
+    return fal_plan_make(&in, &c->plan, &c->err);
+}
+
 static const fal_case *plan(claim *c)
 {
     c->check = (fal_check){ .name = "fast_enough",
@@ -57,17 +75,7 @@ static const fal_case *plan(claim *c)
                             .n_backends = 1,
                             .with = { c->with, c->n_with },
                             .place = { 7, 3 } };
-    c->falsifier = (fal_falsifier){ .id = "FALSIFY-T-001", .checks = &c->check, .n_checks = 1 };
-    c->contract = (fal_contract){ .path = "contracts/t-v1.yaml",
-                                  .stem = "t-v1",
-                                  .version = "1.0.0",
-                                  .falsifiers = &c->falsifier,
-                                  .n_falsifiers = 1 };
-    c->list[0] = &c->contract;
-    c->set = (fal_contract_set){ .contracts = c->list, .n_contracts = 1 };
-    c->options.require = (fal_names){ c->required, 1 };
-    const fal_plan_in in = { .contracts = &c->set, .probes = c->probes, .options = &c->options, .model = model };
-    ck_assert_msg(fal_plan_make(&in, &c->plan, &c->err) == FAL_OK, "%s", c->err.message);
+    ck_assert_msg(make_plan(c) == FAL_OK, "%s", c->err.message);
     ck_assert_int_eq(c->plan->n_cases, 1);
     return &c->plan->cases[0];
 }
@@ -169,6 +177,129 @@ START_TEST(variants_are_named)
 }
 END_TEST
 
+static const int32_t tokens[] = { 7, 8 };
+static const char *const prompt_names[] = { "two" };
+
+/* A check of a forward pass, token by token, of the given kind, in variant cpu. */
+static void start_forward(claim *c, fal_observe_kind kind, fal_against against, const char *judge)
+{
+    start(c, "Some GPU");
+    c->n_with = 0;
+    give(c, "variant", 0, "cpu");
+    c->prompts[0] = (fal_prompt){ .name = "two", .tokens = tokens, .n_tokens = 2 };
+    c->check = (fal_check){ .name = "forward",
+                            .observe = kind,
+                            .judge = judge,
+                            .against = against,
+                            .limit = { FAL_LIMIT_MAX, 1, false, 0, "made up" },
+                            .prompts = prompt_names,
+                            .n_prompts = 1,
+                            .decode = true,
+                            .backends = c->backends,
+                            .n_backends = 1,
+                            .place = { 7, 3 } };
+}
+
+/* Rule: a check of a forward pass that names a variant is one case of that variant; with a mirror, its truth and what is fed
+   in come from that variant of the reference, and from no other. */
+START_TEST(a_variant_has_a_mirror)
+{
+    claim c;
+    for (int with_mirror = 0; with_mirror < 2; with_mirror++) {
+        const char *variant = with_mirror ? "kv16" : "";
+        start_forward(&c, FAL_OBSERVE_TEACHER, FAL_AGAINST_REFERENCE, "rel_l2");
+        if (with_mirror) give(&c, "mirror", 0, "kv16");
+        c.check.with = (fal_params){ c.with, c.n_with };
+        ck_assert_msg(make_plan(&c) == FAL_OK, "%s", c.err.message);
+        ck_assert_int_eq(c.plan->n_cases, 1);
+        const fal_case *k = &c.plan->cases[0];
+        const fal_plan_spec *specs = c.plan->specs, *got = &specs[k->got];
+        ck_assert_str_eq(k->id, "FALSIFY-T-001/forward/opencl__cpu/two");
+        ck_assert_str_eq(got->spec.variant, "cpu");
+        ck_assert(got->spec.decode && !specs[k->want].spec.decode);
+        ck_assert_str_eq(specs[k->want].spec.variant, variant);
+        ck_assert_str_eq(specs[got->inputs].spec.variant, variant);
+        end(&c);
+    }
+    start_forward(&c, FAL_OBSERVE_TEACHER, FAL_AGAINST_REFERENCE, "rel_l2");
+    give(&c, "mirror", 0, "kv17");
+    c.check.with = (fal_params){ c.with, c.n_with };
+    ck_assert_int_eq(make_plan(&c), FAL_ERR_INPUT);
+    ck_assert_ptr_nonnull(strstr(c.err.message, "mirror 'kv17' is no variant of the reference"));
+    free(c.probes);
+    start_forward(&c, FAL_OBSERVE_PINNED, FAL_AGAINST_SELF, "decode_matches_prefill");
+    give(&c, "mirror", 0, "kv16");
+    c.check.with = (fal_params){ c.with, c.n_with };
+    ck_assert_int_eq(make_plan(&c), FAL_ERR_INPUT);
+    free(c.probes);
+}
+END_TEST
+
+/* Rule: what repeats a decode token by token is a decode token by token in a second process; what holds a decode against the
+   prompt at once, with its routing pinned, pins both. */
+START_TEST(decode_again)
+{
+    claim c;
+    start_forward(&c, FAL_OBSERVE_FORWARD, FAL_AGAINST_SELF, "same_bits");
+    c.check.again = true;
+    ck_assert_msg(make_plan(&c) == FAL_OK, "%s", c.err.message);
+    const fal_plan_spec *again = &c.plan->specs[c.plan->cases[0].again];
+    ck_assert(again->spec.decode && again->attempt == 1);
+    end(&c);
+
+    start_forward(&c, FAL_OBSERVE_PINNED, FAL_AGAINST_SELF, "decode_matches_prefill");
+    ck_assert_msg(make_plan(&c) == FAL_OK, "%s", c.err.message);
+    const fal_case *k = &c.plan->cases[0];
+    ck_assert(c.plan->specs[k->got].spec.decode && !c.plan->specs[k->again].spec.decode);
+    ck_assert(c.plan->specs[k->got].pin >= 0 && c.plan->specs[k->again].pin == c.plan->specs[k->got].pin);
+    end(&c);
+}
+END_TEST
+
+/* Rule: launches counted dry, and a tool that brings its own device, need none here; counted on a device they do. */
+START_TEST(some_need_no_device)
+{
+    static const char *const cuda[] = { "cuda" };
+    claim c;
+    for (int dry = 0; dry < 2; dry++) {
+        start_forward(&c, FAL_OBSERVE_LAUNCHES, FAL_AGAINST_NONE, "launches");
+        c.n_with = 0;
+        give(&c, "prompt", 3, NULL);
+        give(&c, "n_tokens", 2, NULL);
+        if (dry) give(&c, "dry", 1, NULL);
+        c.check.with = (fal_params){ c.with, c.n_with };
+        c.check.backends = cuda;
+        fal_probe *p = &c.probes->items[2];
+        ck_assert_str_eq(p->backend->name, "cuda");
+        p->state = FAL_PROBE_BLOCKED;
+        snprintf(p->error.message, sizeof p->error.message, "no driver here");
+        ck_assert_msg(make_plan(&c) == FAL_OK, "%s", c.err.message);
+        const fal_case *k = &c.plan->cases[0];
+        ck_assert_str_eq(k->id, "FALSIFY-T-001/forward/cuda/prompt=3,n_tokens=2");
+        if (!dry) ck_assert_str_eq(k->blocked, "no driver here");
+        else ck_assert(!k->blocked || strstr(k->blocked, "not built")); /* without nvcc there is nothing to count */
+        ck_assert(k->uses_model && (dry ? k->device == NULL : true));
+        end(&c);
+    }
+    start_forward(&c, FAL_OBSERVE_SANITIZE, FAL_AGAINST_NONE, "sanitizer");
+    c.n_with = 0;
+    give(&c, "tool", 0, "oclgrind");
+    c.check.with = (fal_params){ c.with, c.n_with };
+    c.check.heavy = true;
+    c.probes->items[1].state = FAL_PROBE_BLOCKED;
+    for (int heavy = 0; heavy < 2; heavy++) {
+        c.options.heavy = heavy;
+        ck_assert_msg(make_plan(&c) == FAL_OK, "%s", c.err.message);
+        const fal_case *k = &c.plan->cases[0];
+        ck_assert(heavy ? k->blocked == NULL && k->required : k->excused && !k->required);
+        ck_assert(!k->uses_model && !k->device);
+        fal_plan_free(c.plan);
+        c.plan = NULL;
+    }
+    end(&c);
+}
+END_TEST
+
 /* ---- options for profilers ---------------------------------------------------------------------------------------- */
 
 static void make(fal_world *w, const char *const *arguments)
@@ -235,6 +366,9 @@ Suite *fal_suite_plan_claims(void)
     tcase_add_test(t, a_named_card_is_not_another);
     tcase_add_test(t, no_device_is_no_excuse);
     tcase_add_test(t, variants_are_named);
+    tcase_add_test(t, a_variant_has_a_mirror);
+    tcase_add_test(t, decode_again);
+    tcase_add_test(t, some_need_no_device);
     tcase_add_test(t, only_whole_ids);
     tcase_add_test(t, no_taps);
     suite_add_tcase(s, t);

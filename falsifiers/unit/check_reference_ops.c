@@ -94,6 +94,30 @@ START_TEST(rope_rotates_half_pairs)
 }
 END_TEST
 
+/* Rule: variant kv16 rounds keys and values to the nearest binary16 and nothing else; the reference itself rounds nothing. */
+START_TEST(kv16_rounds_what_is_stored)
+{
+    const float in[] = { 1.0f, 1.00048828125f, 1.0004884f, -3.14159274f, 65519.0f, 6.1e-5f }; /* 1 + 2^-11 is a tie: to even */
+    const float rounded[] = { 1.0f, 1.0f, 1.0009765625f, -3.140625f, 65504.0f, 0x3ffp-24f };
+    const float kept = 0.1f; /* no binary16: a slot that nobody stores into */
+    const char *const variants[] = { "", "kv16" };
+    for (int v = 0; v < 2; v++) {
+        fal_error e = { 0 };
+        fal_context *ctx = NULL;
+        float k[18], x[18];
+        for (int i = 0; i < 18; i++) k[i] = x[i] = kept;
+        ck_assert_int_eq(fal_reference_backend.open(&(fal_backend_options){ .variant = variants[v] }, &ctx, &e), FAL_OK);
+        const fal_kv_store_args a = { .n_tokens = 1, .n_head_kv = 1, .head_dim = 6, .first_pos = 1, .n_ctx = 3, .k = in, .v = in,
+                                      .k_cache = k, .v_cache = x };
+        ck_assert_int_eq(fal_reference_backend.kv_store(ctx, &a, &e), FAL_OK);
+        ck_assert_mem_eq(k + 6, v ? rounded : in, sizeof in);
+        ck_assert_mem_eq(x + 6, v ? rounded : in, sizeof in);
+        for (int i = 0; i < 6; i++) ck_assert(k[i] == kept && k[12 + i] == kept);
+        fal_reference_backend.close(ctx);
+    }
+}
+END_TEST
+
 START_TEST(kv_store_writes_its_slots_only)
 {
     enum { T = 2, G = 2, D = 3, CTX = 5, FIRST = 2 };
@@ -411,6 +435,7 @@ Suite *fal_suite_reference_ops(void)
     tcase_add_test(c, norm_of_zeros_is_zero);
     tcase_add_test(c, rope_rotates_half_pairs);
     tcase_add_test(c, kv_store_writes_its_slots_only);
+    tcase_add_test(c, kv16_rounds_what_is_stored);
     tcase_add_test(c, add_rounds_once);
     tcase_add_loop_test(c, attention_matches_the_closed_form, 0, N(attentions));
     tcase_add_test(c, attention_to_one_key_is_its_value);

@@ -456,6 +456,11 @@ void fal_scene_device_code(fal_scene *s, const char *judge)
     start(s, judge, FAL_OBSERVE_DEVICE_CODE, FAL_AGAINST_NONE);
 }
 
+void fal_scene_bare(fal_scene *s, const char *judge, fal_observe_kind kind)
+{
+    start(s, judge, kind, FAL_AGAINST_NONE);
+}
+
 /* ---- judging --------------------------------------------------------------------------------------------------- */
 
 static bool judge_scene(const fal_scene *s, bool may_refuse, fal_verdict *v)

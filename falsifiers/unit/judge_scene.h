@@ -57,8 +57,9 @@ void fal_scene_refusal(fal_scene *s, const char *judge);
 /* what    A throughput of 3 runs over 4 tokens at 200, 400 and 100 tokens/s, on a card with 1,000,000 bytes of which NVML
            saw 250,000 before and 750,000 during the runs. */
 void fal_scene_throughput(fal_scene *s, const char *judge);
-/* what    An observation of device code; about is the caller's to fill. */
+/* what    An observation of device code, or of another kind without tensors; about is the caller's to fill. */
 void fal_scene_device_code(fal_scene *s, const char *judge);
+void fal_scene_bare(fal_scene *s, const char *judge, fal_observe_kind kind);
 void fal_scene_limit(fal_scene *s, int kind, double value);       /* FAL_LIMIT_MAX, _MIN or _EQUAL */
 void fal_scene_shape(fal_scene *s, const char *name, double v);   /* these append */
 void fal_scene_with(fal_scene *s, const char *name, double v);

@@ -1,4 +1,4 @@
-/* Trials of the judgements of device code. */
+/* Trials of the judgements of device code, launches and sanitizers. */
 #include "falsifiers/unit/judge_scene.h"
 
 /* Three kernels on two architectures, all asked for: add, matmul_q4_k through "any type", and one at every limit. */
@@ -151,7 +151,141 @@ static void no_archs(fal_scene *s)
     json_object_del(json_object_get(s->got->about, "device_code"), "archs");
 }
 
+/* ---- launches ---------------------------------------------------------------------------------------------------- */
+
+static void make_launches(fal_scene *s)
+{
+    fal_scene_bare(s, "launches", FAL_OBSERVE_LAUNCHES);
+    fal_scene_with(s, "dry", 1);
+    s->got->about = json_pack("{s:{s:s}, s:{s:b, s:i, s:i, s:{s:i, s:i}, s:{s:i, s:i}}, s:[]}", "asked", "kind", "launches", "launches",
+                              "dry", 1, "prompt", 9, "n_tokens", 4, "of_prompt", "add", 5, "matmul", 7, "of_tokens", "add", 8, "matmul", 12,
+                              "requests");
+    fal_scene_limit(s, FAL_LIMIT_MAX, 5);
+}
+
+static void make_launches_of_prompt(fal_scene *s)
+{
+    make_launches(s);
+    fal_scene_with(s, "of_prompt", 1);
+    fal_scene_limit(s, FAL_LIMIT_MAX, 12);
+}
+
+static json_t *launches_of(fal_scene *s, const char *of)
+{
+    return json_object_get(json_object_get(s->got->about, "launches"), of);
+}
+
+static void one_launch_more(fal_scene *s)
+{
+    json_object_set_new(launches_of(s, "of_tokens"), "rope", json_integer(1));
+}
+
+static void one_launch_more_in_prompt(fal_scene *s)
+{
+    json_object_set_new(launches_of(s, "of_prompt"), "add", json_integer(6));
+}
+
+static void a_launch_less_than_none(fal_scene *s)
+{
+    json_object_set_new(launches_of(s, "of_tokens"), "add", json_integer(-8));
+}
+
+static void no_launches(fal_scene *s)
+{
+    json_object_clear(launches_of(s, "of_tokens"));
+}
+
+static void over_no_tokens(fal_scene *s)
+{
+    json_object_set_new(json_object_get(s->got->about, "launches"), "n_tokens", json_integer(0));
+}
+
+static void on_a_device(fal_scene *s)
+{
+    json_object_set_new(json_object_get(s->got->about, "launches"), "dry", json_false());
+}
+
+static void no_launch_report(fal_scene *s)
+{
+    json_object_del(s->got->about, "launches");
+}
+
+/* ---- sanitizer --------------------------------------------------------------------------------------------------- */
+
+static void make_sanitizer(fal_scene *s)
+{
+    fal_scene_bare(s, "sanitizer", FAL_OBSERVE_SANITIZE);
+    fal_scene_with(s, "min_runs", 3);
+    fal_scene_with(s, "tool", 0);
+    s->with[s->check.with.n_params - 1].text = "memcheck";
+    s->got->about = json_pack("{s:{s:s}, s:{s:s, s:i, s:s, s:s, s:[{s:i, s:s}, {s:i, s:s}, {s:i, s:s}]}, s:[]}", "asked", "kind", "sanitize",
+                              "sanitize", "tool", "memcheck", "status", 0, "version", "2025.3", "log_tail", "the end", "runs", "status", 0,
+                              "what", "a", "status", 0, "what", "b", "status", 0, "what", "c", "requests");
+    fal_scene_limit(s, FAL_LIMIT_EQUAL, 0);
+}
+
+static json_t *sanitize_of(fal_scene *s)
+{
+    return json_object_get(s->got->about, "sanitize");
+}
+
+static void one_report(fal_scene *s)
+{
+    json_object_set_new(json_array_get(json_object_get(sanitize_of(s), "runs"), 1), "status", json_integer(99));
+    json_object_set_new(sanitize_of(s), "status", json_integer(1));
+}
+
+static void a_run_left_out(fal_scene *s)
+{
+    json_array_remove(json_object_get(sanitize_of(s), "runs"), 0);
+}
+
+static void no_runs(fal_scene *s)
+{
+    json_array_clear(json_object_get(sanitize_of(s), "runs"));
+}
+
+static void ended_early(fal_scene *s)
+{
+    json_object_set_new(sanitize_of(s), "status", json_integer(1));
+}
+
+static void another_tool(fal_scene *s)
+{
+    json_object_set_new(sanitize_of(s), "tool", json_string("racecheck"));
+}
+
+static void a_run_without_status(fal_scene *s)
+{
+    json_object_del(json_array_get(json_object_get(sanitize_of(s), "runs"), 2), "status");
+}
+
+static void no_sanitize_report(fal_scene *s)
+{
+    json_object_del(s->got->about, "sanitize");
+}
+
 const fal_trial fal_trials_code[] = {
+    { "launches", "at the limit", make_launches, NULL, FAL_SURVIVED, "2 kernels, as the host asks for them, over 4 tokens" },
+    { "launches", "one launch more in four tokens", make_launches, one_launch_more, FAL_FALSIFIED, "5.25" },
+    { "launches", "of a prompt", make_launches_of_prompt, NULL, FAL_SURVIVED, "over 9 tokens at once" },
+    { "launches", "one more in a prompt", make_launches_of_prompt, one_launch_more_in_prompt, FAL_FALSIFIED, "13" },
+    { "launches", "launches do not cancel", make_launches, a_launch_less_than_none, FAL_CRASHED, "add was launched -8 times" },
+    { "launches", "none at all", make_launches, no_launches, FAL_FALSIFIED, "nothing was compared" },
+    { "launches", "over no tokens", make_launches, over_no_tokens, FAL_CRASHED, "launches.of_tokens" },
+    { "launches", "dry and on a device are two things", make_launches, on_a_device, FAL_ERROR, "on a device" },
+    { "launches", "no report", make_launches, no_launch_report, FAL_CRASHED, "launches.of_tokens" },
+
+    { "sanitizer", "no reports", make_sanitizer, NULL, FAL_SURVIVED, "3 runs under memcheck 2025.3" },
+    { "sanitizer", "a report in one run", make_sanitizer, one_report, FAL_FALSIFIED, "the end" },
+    { "sanitizer", "fewer runs than planned", make_sanitizer, a_run_left_out, FAL_MISTRUSTED, "2 runs, but 3 are planned" },
+    { "sanitizer", "no runs", make_sanitizer, no_runs, FAL_FALSIFIED, "nothing was compared" },
+    { "sanitizer", "a tool that ended early", make_sanitizer, ended_early, FAL_ERROR, "ended with status 1" },
+    { "sanitizer", "another tool", make_sanitizer, another_tool, FAL_ERROR, "about racecheck" },
+    { "sanitizer", "a run without a status", make_sanitizer, a_run_without_status, FAL_CRASHED, "status of run 2" },
+    { "sanitizer", "no report of the tool", make_sanitizer, no_sanitize_report, FAL_CRASHED, "sanitize.runs" },
+
+
     { "kernel_resources", "all at their limits", make_resources, NULL, FAL_SURVIVED, "most registers 128" },
     { "kernel_resources", "one register more", make_resources, one_register_more, FAL_FALSIFIED, "fal_cu_rope sm_90 registers" },
     { "kernel_resources", "one word spilled", make_resources, four_bytes_spilled, FAL_FALSIFIED, "spill_bytes 4, at most 0" },
