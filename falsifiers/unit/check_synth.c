@@ -123,6 +123,23 @@ START_TEST(no_room_leaves_nothing)
 }
 END_TEST
 
+/* Rule: the memory that writing takes does not grow with the model. This process has written nothing before. */
+START_TEST(memory_is_constant)
+{
+    fal_error err = { 0 };
+    struct rusage before, after;
+    fal_config c = small_shape();
+    c.n_layer = 30;
+    c.n_ff = 1024;
+    ck_assert_uint_gt(fal_synth_tensor_bytes(&c), 300000000u);
+    ck_assert_int_eq(getrusage(RUSAGE_SELF, &before), 0);
+    ck_assert_msg(write_model(path_of("large.gguf"), c, 1, 2, &err) == FAL_OK, "%s", err.message);
+    ck_assert_int_eq(getrusage(RUSAGE_SELF, &after), 0);
+    ck_assert_msg(after.ru_maxrss - before.ru_maxrss < 65536, "%ld KiB for a model of %llu bytes", after.ru_maxrss - before.ru_maxrss,
+                  (unsigned long long)fal_synth_tensor_bytes(&c));
+}
+END_TEST
+
 static int stop_at_once(void *user, uint64_t done, uint64_t total)
 {
     (void)user;
@@ -331,6 +348,7 @@ Suite *fal_suite_synth(void)
     tcase_add_test(c, bytes_depend_on_seed_alone);
     tcase_add_test(c, existing_file_is_kept);
     tcase_add_test(c, no_room_leaves_nothing);
+    tcase_add_test(c, memory_is_constant);
     tcase_add_test(c, interrupted_leaves_nothing);
     tcase_add_test(c, bad_shapes_are_refused_by_field);
     tcase_add_test(c, model_is_sensitive);
