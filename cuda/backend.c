@@ -1,13 +1,17 @@
 /* The CUDA backend's table. */
 #include "cuda/bandwidth.h"
+#include "cuda/decode_ops.h"
 #include "cuda/decode_taps.h"
 #include "cuda/device_code.h"
 #include "cuda/forward.h"
 #include "cuda/ops.h"
 
-/* Single ops exist in the exact class only: another variant must not answer with its kernels. */
-static fal_status refuse_op(const fal_context *ctx, const char *op, fal_error *err)
+#include <string.h>
+
+/* Single ops exist in the exact class only, but for attention: another variant must not answer with its kernels. */
+static fal_status variant_op(fal_context *ctx, const char *op, const void *a, fal_error *err)
 {
+    if (strcmp(op, "attention") == 0) return fal_cu_decode_attention(ctx, a, err);
     return fal_fail(err, FAL_ERR_INPUT, "use the variant '' for single ops", "cuda: variant '%s' has no op %s of its own",
                     fal_cu_variants[fal_cu_variant_of(ctx)], op);
 }
@@ -15,7 +19,7 @@ static fal_status refuse_op(const fal_context *ctx, const char *op, fal_error *e
 #define FAL_OP(op)                                                                                                     \
     static fal_status exact_##op(fal_context *ctx, const fal_##op##_args *a, fal_error *err)                           \
     {                                                                                                                  \
-        if (ctx && fal_cu_variant_of(ctx) != FAL_CU_EXACT) return refuse_op(ctx, #op, err);                            \
+        if (ctx && fal_cu_variant_of(ctx) != FAL_CU_EXACT) return variant_op(ctx, #op, a, err);                        \
         return fal_cu_##op(ctx, a, err);                                                                               \
     }
 #include "harness/ops.def"

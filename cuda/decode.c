@@ -59,6 +59,13 @@ static int chunks_of(const fal_config *c)
     return c->n_head_kv * ((per_kv + HEADS - 1) / HEADS);
 }
 
+/* Blocks that share the positions of a chunk, at most. */
+static int splits_of(const fal_context *ctx, int n_chunks)
+{
+    const int n = fal_cu_multiprocessors(ctx) / n_chunks;
+    return n > MOST_SPLITS ? MOST_SPLITS : n < 1 ? 1 : n;
+}
+
 static int ceil_div(int a, int b)
 {
     return (a - 1) / b + 1;
@@ -307,9 +314,7 @@ fal_status fal_cu_decode_open(fal_session *s, fal_cu_decode **out, fal_error *er
     fal_cu_decode *d = calloc(1, sizeof *d);
     if (!d) return fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a session");
     const int n_mp = fal_cu_multiprocessors(s->ctx), groups = ceil_div(c->n_vocab, ROWS);
-    d->n_splits = n_mp / chunks_of(c);
-    if (d->n_splits > MOST_SPLITS) d->n_splits = MOST_SPLITS;
-    if (d->n_splits < 1) d->n_splits = 1;
+    d->n_splits = splits_of(s->ctx, chunks_of(c));
     d->head_blocks = groups < n_mp ? groups : n_mp;
 #define X(name, bytes)                                                                                                 \
     if (st == FAL_OK) st = fal_cu_alloc(s->ctx, "decode " #name, bytes, &d->name, err);
@@ -424,6 +429,36 @@ fal_status fal_cu_decode_last(fal_session *s, int32_t *next, fal_error *err)
 fal_status fal_cu_decode_read(fal_session *s, int n, int32_t *out, fal_error *err)
 {
     return fal_cu_read(s->ctx, s->decode->out, 0, out, (size_t)n * sizeof *out, err);
+}
+
+/* ---- attention alone ---------------------------------------------------------------------------------------------- */
+
+fal_status fal_cu_decode_attention_run(fal_context *ctx, const fal_cu_attention_operands *o, fal_error *err)
+{
+    const fal_config c = { .n_head = o->n_head, .n_head_kv = o->n_head_kv, .head_dim = o->head_dim };
+    const int n_chunks = chunks_of(&c), n_splits = splits_of(ctx, n_chunks);
+    const int32_t start[4] = { 0, o->pos, 0, 0 };
+    int32_t *none = calloc((size_t)n_chunks, sizeof *none);
+    fal_cu_buffer *state = NULL, *parts = NULL, *tops = NULL, *arrived = NULL;
+    fal_status st = none ? FAL_OK : fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no host memory for %d counts", n_chunks);
+    if (st == FAL_OK) st = fal_cu_upload(ctx, "state", start, sizeof start, &state, err);
+    if (st == FAL_OK) st = fal_cu_alloc(ctx, "parts", fal_cu_bytes(sizeof(float) * HEADS, n_chunks, n_splits, o->head_dim), &parts, err);
+    if (st == FAL_OK) st = fal_cu_alloc(ctx, "tops", fal_cu_bytes(sizeof(float) * HEADS * 2, n_chunks, n_splits, 1), &tops, err);
+    if (st == FAL_OK) st = fal_cu_upload(ctx, "arrived", none, (size_t)n_chunks * sizeof *none, &arrived, err);
+    const fal_cu_shape shape = { .n_groups = (size_t)n_chunks * (size_t)n_splits, .n_threads = 256, .shared_bytes = attention_bytes() };
+    const fal_cu_arg args[] = { I(o->n_head),  I(o->n_head_kv), I(o->head_dim), I(n_splits),    F(o->eps),  B(state),     B(o->q),
+                                B(o->k),       B(o->v),         B(o->q_norm),   B(o->k_norm),   B(o->cos),  B(o->sin),    B(o->k_cache),
+                                B(o->v_cache), B(parts),        B(tops),        B(arrived),     B(o->y) };
+    if (st == FAL_OK)
+        st = fal_cu_launch_shaped(ctx, "decode_attention", "d128", fal_cu_variant_of(ctx) == FAL_CU_FAST_KV16 ? "f16" : "f32", &shape, args,
+                                  sizeof args / sizeof args[0], err);
+    if (st == FAL_OK) st = fal_cu_finish(ctx, err);
+    fal_cu_free(ctx, arrived);
+    fal_cu_free(ctx, tops);
+    fal_cu_free(ctx, parts);
+    fal_cu_free(ctx, state);
+    free(none);
+    return st;
 }
 
 /* ---- prompts with a cache of f16 ----------------------------------------------------------------------------------

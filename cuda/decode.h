@@ -29,6 +29,15 @@ fal_status fal_cu_decode_one(fal_session *s, const fal_taps *taps, fal_error *er
 fal_status fal_cu_decode_last(fal_session *s, int32_t *next, fal_error *err);
 fal_status fal_cu_decode_read(fal_session *s, int n, int32_t *out, fal_error *err);
 
+/* what    The attention kernel of a token, alone: norm and rotation of q and k, the new entry at pos, attention. Waits. */
+typedef struct {
+    int pos, n_head, n_head_kv, head_dim;
+    float eps;
+    const fal_cu_buffer *q, *k, *v, *q_norm, *k_norm, *cos, *sin; /* cos, sin: [pos + 1 or more, head_dim/2] */
+    fal_cu_buffer *k_cache, *v_cache, *y;
+} fal_cu_attention_operands;
+fal_status fal_cu_decode_attention_run(fal_context *ctx, const fal_cu_attention_operands *o, fal_error *err);
+
 /* what    The two ops of a prompt that touch the cache, for a cache of f16; otherwise as in cuda/ops.h. */
 fal_status fal_cu_decode_kv16_store_run(fal_context *ctx, int n_tokens, int n_head_kv, int head_dim, int first_pos,
                                         const fal_cu_buffer *k, const fal_cu_buffer *v, fal_cu_buffer *k_cache,

@@ -282,6 +282,9 @@ static bool is_op(const char *name)
     return false;
 }
 
+/* Of every op: which kernels are on trial, and which variant of the reference they are held against. */
+static const dim of_variants[] = { { "with", "variant", DIM_NAME, false }, { "with", "mirror", DIM_NAME, false } };
+
 /* Reads one of the two. op, other: ops whose dimensions may be given as well, or NULL. */
 static fal_params read_params(fal_contract_file *f, const fal_yaml_node *node, const char *what, bool is_then,
                               const char *op, const char *other)
@@ -301,6 +304,8 @@ static fal_params read_params(fal_contract_file *f, const fal_yaml_node *node, c
         const char *name = c->key->text;
         const dim *d = op ? find_dim(op, name) : NULL;
         if (!d && other) d = find_dim(other, name);
+        for (size_t i = 0; i < FAL_N(of_variants) && !d && !is_then && op && is_op(op); i++)
+            if (strcmp(of_variants[i].name, name) == 0) d = &of_variants[i];
         if (!d && !(is_then ? is_fixture_param(name) : is_known_param(name))) {
             refuse_name(f, c->key, is_then ? "'then'" : "'with'", names, n_names);
         } else if (read_param(f, c, d, &params[out.n_params]) && (!d || check_dim(f, c, d, &params[out.n_params]))) {

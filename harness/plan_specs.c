@@ -259,7 +259,7 @@ static fal_status add_other(fal_plan_parts *p, fal_case *k, fal_error *err)
     if (c->against == FAL_AGAINST_REFERENCE) {
         fal_plan_spec want = got;
         want.spec.backend = "reference";
-        want.spec.variant = "";
+        want.spec.variant = fal_params_text(&c->with, "mirror", "");
         k->want = add(p, &want, NULL, 0, k->what);
         ok = k->want >= 0;
     }

@@ -2,6 +2,7 @@
 #include "reference/reference.h"
 
 #include "harness/args.h"
+#include "harness/half.h"
 
 #include <math.h>
 
@@ -53,10 +54,8 @@ static void attend(const fal_attention_args *a, size_t t, size_t g, size_t n_pos
     for (size_t i = 0; i < group * head_dim; i++) a->y[first + i] = (float)w->sum[i];
 }
 
-fal_status fal_reference_attention(fal_context *ctx, const fal_attention_args *a, fal_error *err)
+static fal_status attention(fal_context *ctx, const fal_attention_args *a, fal_error *err)
 {
-    fal_status st = fal_attention_args_check(a, err);
-    if (st != FAL_OK) return st;
     const size_t n_tokens = (size_t)a->n_tokens, n_head_kv = (size_t)a->n_head_kv, head_dim = (size_t)a->head_dim;
     const size_t group = (size_t)a->n_head / n_head_kv;
     const size_t n_pos = (size_t)a->first_pos + n_tokens; /* positions that the last token sees */
@@ -82,4 +81,27 @@ fal_status fal_reference_attention(fal_context *ctx, const fal_attention_args *a
     fal_reference_ran(ctx, FAL_REFERENCE_OP_attention);
     fal_reference_release(ctx, scratch, bytes);
     return FAL_OK;
+}
+
+static void round_to_half(const float *from, size_t n, float *to)
+{
+    for (size_t i = 0; i < n; i++) to[i] = fal_half_to_float(fal_float_to_half(from[i]));
+}
+
+fal_status fal_reference_attention(fal_context *ctx, const fal_attention_args *a, fal_error *err)
+{
+    fal_status st = fal_attention_args_check(a, err);
+    if (st != FAL_OK || !ctx || !ctx->has_half_cache) return st != FAL_OK ? st : attention(ctx, a, err);
+    /* a cache that kv_store filled is rounded already, and stays as it is */
+    const size_t n = ((size_t)a->first_pos + (size_t)a->n_tokens) * (size_t)a->n_head_kv * (size_t)a->head_dim;
+    float *rounded = fal_reference_alloc(ctx, 2 * n * sizeof(float));
+    if (!rounded) return fal_fail(err, FAL_ERR_MEMORY, "use a shorter context", "attention: no memory for a cache of f16");
+    fal_attention_args half = *a;
+    round_to_half(a->k_cache, n, rounded);
+    round_to_half(a->v_cache, n, rounded + n);
+    half.k_cache = rounded;
+    half.v_cache = rounded + n;
+    st = attention(ctx, &half, err);
+    fal_reference_release(ctx, rounded, 2 * n * sizeof(float));
+    return st;
 }

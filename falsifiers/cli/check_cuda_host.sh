@@ -65,6 +65,7 @@ run "" run --evidence "$work/ev" --backend cuda -k 'FALSIFY-QW3-MOE-GPU-VARIANT-
 is 1 "variants on a driver that runs nothing"
 grep '^cuda ' "$work/out" | grep -q 'survived 0 + falsified [0-9]*\( + mistrusted [0-9]*\)\?$' && ok ||
     bad "variants: $(grep '^cuda ' "$work/out")"
+says out " cuda:fast_kv16 " "the table has no row for a variant"
 run "" observe --here --backend cuda --variant fast --tokens 1,2 --decode --taps 'blk.*.moe_gate' --out "$work/o"
 is 3 "a site that the fused path does not come to"
 says err "variant 'fast' does not come to site moe_gate of layer 0 with one token" "a site that is not there"

@@ -42,7 +42,7 @@ fal_xx_graph_kernels	for the fused variants
 fal_xx_graph_free	for the fused variants
 fal_xx_generate	for the fused variants
 forward_fused	for the fused variants
-refuse_op	the fused variants have no ops of their own
+variant_op	the fused variants have one op of their own
 fal_xx_facts	registers and memory of a kernel; OpenCL 1.2 does not tell'
 
 # The work-group kernels alone: without the branches of "#if FAL_CPU".

@@ -1,5 +1,6 @@
 /* Tests of the ops of the reference that read no weight matrix: closed forms in long double, edges of the domain. */
 #include "falsifiers/unit/op_numbers.h"
+#include "harness/half.h"
 #include "reference/reference.h"
 
 #include <check.h>
@@ -115,6 +116,37 @@ START_TEST(kv16_rounds_what_is_stored)
         for (int i = 0; i < 6; i++) ck_assert(k[i] == kept && k[12 + i] == kept);
         fal_reference_backend.close(ctx);
     }
+}
+END_TEST
+
+/* Rule: attention in variant kv16 is the reference's over the rounded cache, bit for bit, and leaves the cache alone. */
+START_TEST(kv16_attends_to_rounded_values)
+{
+    enum { D = 4, P = 3 };
+    const float q[D] = { 0.3f, -1.1f, 0.7f, 2.2f };
+    float k[P * D], v[P * D], k_half[P * D], v_half[P * D], k_before[P * D], y[3][D];
+    const char *const variants[] = { "kv16", "kv16", "" };
+    for (int i = 0; i < P * D; i++) {
+        k[i] = k_before[i] = 0.1f * (float)(i % 7) - 0.31f;
+        v[i] = 1.0f / (float)(i + 3);
+        k_half[i] = fal_half_to_float(fal_float_to_half(k[i]));
+        v_half[i] = fal_half_to_float(fal_float_to_half(v[i]));
+    }
+    for (int r = 0; r < 3; r++) { /* rounds; finds nothing to round; rounds nothing */
+        fal_error e = { 0 };
+        fal_context *ctx = NULL;
+        ck_assert_int_eq(fal_reference_backend.open(&(fal_backend_options){ .variant = variants[r] }, &ctx, &e), FAL_OK);
+        const fal_attention_args a = { .n_tokens = 1, .n_head = 1, .n_head_kv = 1, .head_dim = D, .first_pos = P - 1, .n_ctx = P, .q = q,
+                                       .k_cache = r ? k_half : k, .v_cache = r ? v_half : v, .y = y[r] };
+        ck_assert_int_eq(fal_reference_backend.attention(ctx, &a, &e), FAL_OK);
+        fal_memory m;
+        fal_reference_backend.memory(ctx, &m);
+        ck_assert_uint_eq(m.live_bytes, 0);
+        fal_reference_backend.close(ctx);
+    }
+    ck_assert_mem_eq(y[0], y[1], sizeof y[0]);
+    ck_assert_mem_eq(y[0], y[2], sizeof y[0]);
+    ck_assert_mem_eq(k, k_before, sizeof k);
 }
 END_TEST
 
@@ -436,6 +468,7 @@ Suite *fal_suite_reference_ops(void)
     tcase_add_test(c, rope_rotates_half_pairs);
     tcase_add_test(c, kv_store_writes_its_slots_only);
     tcase_add_test(c, kv16_rounds_what_is_stored);
+    tcase_add_test(c, kv16_attends_to_rounded_values);
     tcase_add_test(c, add_rounds_once);
     tcase_add_loop_test(c, attention_matches_the_closed_form, 0, N(attentions));
     tcase_add_test(c, attention_to_one_key_is_its_value);

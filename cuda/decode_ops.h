@@ -1,0 +1,12 @@
+/* Ops that the fused variants have of their own. */
+#ifndef FAL_CUDA_DECODE_OPS_H
+#define FAL_CUDA_DECODE_OPS_H
+
+#include "cuda/device.h"
+
+/* what    attention by the kernel that decodes (one token), or by that of prompts with a cache of f16 (several). A cache of f16
+           is rounded on the way in.
+   refuses several tokens in variant fast, a head_dim that the kernel does not take: FAL_ERR_INPUT */
+fal_status fal_cu_decode_attention(fal_context *ctx, const fal_attention_args *a, fal_error *err);
+
+#endif
