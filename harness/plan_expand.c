@@ -256,8 +256,8 @@ static fal_status op_cases(const expansion *e, const fal_target *t, const char *
 static fal_status other_cases(const expansion *e, const fal_target *t, const char *variant)
 {
     const fal_check *c = e->check;
-    /* one way to go through a whole model is enough: the fast one of the device */
-    if (t->both_variants && !*variant) return FAL_OK;
+    /* one way to go through a whole model is enough: the fast one of the device; a tool chooses its kernels itself */
+    if (t->both_variants && (c->observe == FAL_OBSERVE_SANITIZE ? *variant != '\0' : *variant == '\0')) return FAL_OK;
     fal_check narrowed = *c;
     if (c->observe == FAL_OBSERVE_THROUGHPUT) {
         char what[64];
