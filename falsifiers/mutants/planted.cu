@@ -25,10 +25,12 @@ __global__ void not_written(const int *p, int *q)
     q[threadIdx.x] = p[threadIdx.x];
 }
 
-/* synccheck: half of a warp comes to a barrier of the block. */
-__global__ void not_all_at_barrier(int *p)
+/* synccheck: a lane comes to a barrier of lanes that does not name it, then every other lane to one of the block. */
+__global__ void wrong_at_barrier(int *p)
 {
-    if (threadIdx.x < N - 16) {
+    const unsigned named = __ballot_sync(0xFFFFFFFFu, threadIdx.x % 32 < 16);
+    if (threadIdx.x % 32 <= 16) __syncwarp(named);
+    if (threadIdx.x % 2) {
         p[threadIdx.x] = 1;
         __syncthreads();
     }
@@ -43,7 +45,7 @@ int main(int argc, char **argv)
     if (strcmp(tool, "memcheck") == 0) beyond_the_end<<<1, N>>>(p);
     else if (strcmp(tool, "racecheck") == 0) no_barrier<<<1, N>>>(p);
     else if (strcmp(tool, "initcheck") == 0) not_written<<<1, N>>>(unwritten, q);
-    else if (strcmp(tool, "synccheck") == 0) not_all_at_barrier<<<1, N>>>(p);
+    else if (strcmp(tool, "synccheck") == 0) wrong_at_barrier<<<1, N>>>(p);
     else return 2;
     printf("ran %s: %s\n", tool, cudaGetErrorString(cudaDeviceSynchronize()));
     return 0;
