@@ -67,7 +67,7 @@ static int refuse_unknown_judgements(const fal_contract *c, fal_diagnoses *all, 
             char hint[160] = "falsifiers/judgements.def lists the judgements";
             const char *nearest = fal_nearest(check->judge, names, n_names);
             if (nearest) snprintf(hint, sizeof hint, "did you mean '%s'?", nearest);
-            fal_diagnose(&d, FAL_MISTAKE, "CON-017", check->place, 1, hint, "%s/%s: there is no judgement '%s'",
+            fal_diagnose(&d, FAL_RULE_CON_017, check->place, 1, hint, "%s/%s: there is no judgement '%s'",
                          c->falsifiers[i].id, check->name, check->judge);
         }
     fal_diagnose_hidden(&d);

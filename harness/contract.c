@@ -143,13 +143,13 @@ static fal_status read_file(fal_contract_file *f, const fal_contract_file *befor
     const fal_place none = { 0, 0 };
     const char *path = f->contract.path;
     if (!ends_with(path, ".yaml"))
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, "rename it to <stem>.yaml",
+        fal_diagnose(&f->d, FAL_RULE_CON_016, none, 1, "rename it to <stem>.yaml",
                      "a contract file is named <stem>.yaml");
     else if (!is_stem(f->contract.stem))
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, "use letters, digits, '-', '_' and '.', fewer than 64",
+        fal_diagnose(&f->d, FAL_RULE_CON_016, none, 1, "use letters, digits, '-', '_' and '.', fewer than 64",
                      "the stem of the file name cannot name a contract");
     if (before && strcmp(before->contract.stem, f->contract.stem) == 0)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-016", none, 1, NULL, "there is another contract of that name: %s",
+        fal_diagnose(&f->d, FAL_RULE_CON_016, none, 1, NULL, "there is another contract of that name: %s",
                      fal_shown(f, before->contract.path));
     fal_status status = fal_yaml_load(path, f->arena, &f->d, &f->yaml, err);
     if (status != FAL_OK) return status;

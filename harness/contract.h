@@ -3,6 +3,7 @@
 #define FAL_CONTRACT_H
 
 #include "harness/error.h"
+#include "harness/rules.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -133,7 +134,9 @@ typedef struct {
     char *line_text;    /* the source line, untrusted; NULL when there is none */
     int width;          /* columns to underline, >= 1 */
     const char *rule;   /* stable code, e.g. "FORM-007" */
-    bool is_error;
+    fal_rule_id rule_id;
+    fal_severity severity;
+    bool is_error;      /* severity is FAL_MISTAKE */
 } fal_diagnosis;
 typedef struct { fal_diagnosis *items; size_t n, cap; } fal_diagnoses;
 

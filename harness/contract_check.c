@@ -49,7 +49,7 @@ static void read_limit(fal_contract_file *f, const fal_yaml_node *node, fal_limi
     if (f->d.n_errors != before) return;
     const int n = (found[LIMIT_MAX] != NULL) + (found[LIMIT_MIN] != NULL) + (found[LIMIT_EQUAL] != NULL);
     if (n != 1) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(node), NULL,
+        fal_diagnose(&f->d, FAL_RULE_CON_010, FAL_AT(node), NULL,
                      "a limit has exactly one of max, min and equal, found %d", n);
         return;
     }
@@ -58,18 +58,18 @@ static void read_limit(fal_contract_file *f, const fal_yaml_node *node, fal_limi
         out->kind = FAL_LIMIT_MAX;
         out->value = v.max;
         if (warn && !(v.warn <= v.max))
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(warn), NULL,
+            fal_diagnose(&f->d, FAL_RULE_CON_010, FAL_AT(warn), NULL,
                          "warn %g is beyond max %g, expected at most max", v.warn, v.max);
     } else if (found[LIMIT_MIN]) {
         out->kind = FAL_LIMIT_MIN;
         out->value = v.min;
         if (warn && !(v.warn >= v.min))
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(warn), NULL,
+            fal_diagnose(&f->d, FAL_RULE_CON_010, FAL_AT(warn), NULL,
                          "warn %g is below min %g, expected at least min", v.warn, v.min);
     } else {
         out->kind = FAL_LIMIT_EQUAL;
         out->value = v.equal;
-        if (warn) fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(warn), NULL, "warn has no meaning beside equal");
+        if (warn) fal_diagnose(&f->d, FAL_RULE_CON_010, FAL_AT(warn), NULL, "warn has no meaning beside equal");
     }
     out->has_warn = warn != NULL;
     out->warn = v.warn;
@@ -83,7 +83,7 @@ static void read_limit_full_size(fal_contract_file *f, const fal_yaml_node *node
     read_limit(f, node, &check->limit_full_size);
     check->has_limit_full_size = f->d.n_errors == before && node->kind == FAL_YAML_MAP;
     if (check->has_limit_full_size && check->limit_full_size.kind != check->limit.kind)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-010", FAL_AT(node), NULL,
+        fal_diagnose(&f->d, FAL_RULE_CON_010, FAL_AT(node), NULL,
                      "limit_full_size has another kind than limit; both are max, both min or both equal");
 }
 
@@ -98,7 +98,7 @@ static int compare_seeds(const void *pa, const void *pb)
 static void read_seeds(fal_contract_file *f, const fal_yaml_node *node, fal_check *out)
 {
     if (node->kind != FAL_YAML_LIST) return;
-    if (node->n == 0) fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), NULL, "'seeds' is an empty list");
+    if (node->n == 0) fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(node), NULL, "'seeds' is an empty list");
     uint64_t *seeds = fal_arena_take(f->arena, node->n, sizeof *seeds),
              *sorted = fal_arena_take(f->arena, node->n, sizeof *sorted);
     if (!seeds || !sorted || node->n > INT_MAX) return;
@@ -109,14 +109,14 @@ static void read_seeds(fal_contract_file *f, const fal_yaml_node *node, fal_chec
         if (fal_yaml_integer(c, 0, INT64_MAX, &value))
             seeds[n++] = (uint64_t)value;
         else
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(c), NULL, "seed '%s' is not a whole number from 0 on",
+            fal_diagnose(&f->d, FAL_RULE_CON_008, FAL_AT(c), NULL, "seed '%s' is not a whole number from 0 on",
                          fal_shown(f, c->text));
     }
     if (n > 0) memcpy(sorted, seeds, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, compare_seeds);
     for (int i = 1; i < n; i++)
         if (sorted[i] == sorted[i - 1])
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(node), NULL, "seed %llu stands twice",
+            fal_diagnose(&f->d, FAL_RULE_CON_007, FAL_AT(node), NULL, "seed %llu stands twice",
                          (unsigned long long)sorted[i]);
     out->seeds = seeds;
     out->n_seeds = n;
@@ -161,7 +161,7 @@ static const char *suggest_tap(fal_contract_file *f, const char *glob)
 static bool is_short(fal_contract_file *f, const fal_yaml_node *list, const char *name, size_t most)
 {
     if (list->n <= most) return true;
-    fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(list), NULL, "'%s' has %zu entries, at most %zu are allowed",
+    fal_diagnose(&f->d, FAL_RULE_CON_008, FAL_AT(list), NULL, "'%s' has %zu entries, at most %zu are allowed",
                  name, list->n, most);
     return false;
 }
@@ -172,7 +172,7 @@ static void check_taps(fal_contract_file *f, const fal_yaml_node *list)
     for (const fal_yaml_node *c = list->kind == FAL_YAML_LIST ? list->first : NULL; c; c = c->next) {
         if (c->kind != FAL_YAML_SCALAR || c->len == 0 || fal_diagnosis_is_full(&f->d)) continue;
         if (c->len > GLOB_BYTES || !tap_matches(c->text))
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-014", FAL_AT(c), c->len > GLOB_BYTES ? NULL : suggest_tap(f, c->text),
+            fal_diagnose(&f->d, FAL_RULE_CON_014, FAL_AT(c), c->len > GLOB_BYTES ? NULL : suggest_tap(f, c->text),
                          "tap '%s' matches no site of harness/ops.def", fal_shown(f, c->text));
     }
 }
@@ -202,28 +202,28 @@ static void check_prompts(fal_contract_file *f, const fal_yaml_node *list, const
         if (c->kind != FAL_YAML_SCALAR || !fal_form_prompt.fits(c->text)) continue;
         const fal_prompt *prompt = find_prompt(&f->contract, c->text);
         if (!prompt)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(c), suggest_prompt(f, c->text),
+            fal_diagnose(&f->d, FAL_RULE_CON_011, FAL_AT(c), suggest_prompt(f, c->text),
                          "there is no prompt '%s' in this contract", fal_shown(f, c->text));
         else if (full_size && prompt->from_oracle) /* the shipped oracle is of another vocabulary */
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(c), "use a prompt with tokens of its own",
+            fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(c), "use a prompt with tokens of its own",
                          "prompt '%s' is of the shipped model's oracle, not for a model of full size", prompt->name);
         else if (check->against == FAL_AGAINST_ORACLE && !prompt->from_oracle && !full_size)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(c), "use a prompt with from_oracle",
+            fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(c), "use a prompt with from_oracle",
                          "the oracle has no answer to prompt '%s', which has tokens of its own", prompt->name);
         if (check->sequence || fal_diagnosis_is_full(&f->d)) continue;
         for (const fal_yaml_node *e = list->first; e != c; e = e->next)
             if (e->kind == FAL_YAML_SCALAR && strcmp(e->text, c->text) == 0) {
-                fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(c), "with sequence: true a prompt may come again",
+                fal_diagnose(&f->d, FAL_RULE_CON_007, FAL_AT(c), "with sequence: true a prompt may come again",
                              "prompt '%s' stands twice", fal_shown(f, c->text));
                 break;
             }
     }
     if (check->sequence && check->against == FAL_AGAINST_ORACLE)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(list),
+        fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(list),
                      "leave out sequence: the oracle answers one prompt at a time",
                      "a sequence cannot be judged against the oracle");
     if (check->sequence && list->n < 2)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(list), NULL, "a sequence needs at least two prompts");
+        fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(list), NULL, "a sequence needs at least two prompts");
 }
 
 /* ---- the check ---- */
@@ -316,10 +316,10 @@ static void check_uses(fal_contract_file *f, const fal_yaml_node *node, const ch
         const fal_yaml_node *have = found[uses[i].key];
         const char *name = keys[uses[i].key].name;
         if (use == '!' && !have)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(node->first->key), NULL,
+            fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(node->first->key), NULL,
                          "a check with observe: %s needs the key '%s'", observe, name);
         if (use == '-' && have)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(have->key), "leave it out",
+            fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(have->key), "leave it out",
                          "the key '%s' has no meaning with observe: %s", name, observe);
     }
 }
@@ -339,7 +339,7 @@ static bool check_op(fal_contract_file *f, const fal_yaml_node *node, const char
         names[i] = fal_op_name(i);
         if (strcmp(names[i], op) == 0) return true;
     }
-    fal_diagnose(&f->d, FAL_MISTAKE, "CON-005", FAL_AT(node), fal_suggest(f, op, names, (size_t)fal_n_ops()),
+    fal_diagnose(&f->d, FAL_RULE_CON_005, FAL_AT(node), fal_suggest(f, op, names, (size_t)fal_n_ops()),
                  "'%s' is not an op of harness/ops.def", fal_shown(f, op));
     return false;
 }
@@ -350,7 +350,7 @@ static void refuse_self_reference(fal_contract_file *f, const fal_yaml_node *lis
     if (check->against != FAL_AGAINST_REFERENCE || !list) return;
     for (const fal_yaml_node *c = list->kind == FAL_YAML_LIST ? list->first : NULL; c; c = c->next)
         if (c->kind == FAL_YAML_SCALAR && strcmp(c->text, "reference") == 0)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-015", FAL_AT(c), "leave 'reference' out of backends",
+            fal_diagnose(&f->d, FAL_RULE_CON_015, FAL_AT(c), "leave 'reference' out of backends",
                          "the reference judged against the reference cannot fail");
 }
 
@@ -380,7 +380,7 @@ bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *
     }
     if (v.observe) fal_with_read(f, node, found[WITH], v.observe, check);
     if (check->observe == FAL_OBSERVE_OP && check->against == FAL_AGAINST_ORACLE)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[AGAINST]), NULL,
+        fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(found[AGAINST]), NULL,
                      "the oracle holds forward passes, no single ops");
     *out = *check;
     return true;

@@ -171,7 +171,7 @@ bool fal_node_is(fal_contract_file *f, const fal_yaml_node *node, fal_yaml_kind 
         [FAL_YAML_SCALAR] = "text", [FAL_YAML_MAP] = "keys with values", [FAL_YAML_LIST] = "a list"
     };
     const bool found_text = node->kind == FAL_YAML_SCALAR && node->len > 0;
-    fal_diagnose(&f->d, FAL_MISTAKE, "CON-003", FAL_AT(node), NULL, "'%s' holds %s%s%s%s, expected %s", name,
+    fal_diagnose(&f->d, FAL_RULE_CON_003, FAL_AT(node), NULL, "'%s' holds %s%s%s%s, expected %s", name,
                  kind_found(node), found_text ? " '" : "", found_text ? fal_shown(f, node->text) : "",
                  found_text ? "'" : "", expected[kind]);
     return false;
@@ -188,23 +188,23 @@ const char *fal_text_read(fal_contract_file *f, const fal_yaml_node *node, const
     if (!fal_node_is(f, node, FAL_YAML_SCALAR, name)) return NULL;
     const char *s = node->text;
     if (is_blank(s)) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), NULL, "'%s' is empty", name);
+        fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(node), NULL, "'%s' is empty", name);
         return NULL;
     }
     if (choices) {
         for (size_t i = 0; choices[i]; i++)
             if (strcmp(choices[i], s) == 0) return s;
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-005", FAL_AT(node), fal_suggest(f, s, choices, fal_count_names(choices)),
+        fal_diagnose(&f->d, FAL_RULE_CON_005, FAL_AT(node), fal_suggest(f, s, choices, fal_count_names(choices)),
                      "'%s' is not a value of '%s'", fal_shown(f, s), name);
         return NULL;
     }
     if (form && !form->fits(s)) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-006", FAL_AT(node), NULL, "'%s' of '%s' is not well formed: expected %s",
+        fal_diagnose(&f->d, FAL_RULE_CON_006, FAL_AT(node), NULL, "'%s' of '%s' is not well formed: expected %s",
                      fal_shown(f, s), name, form->expected);
         return NULL;
     }
     if (fal_yaml_text_is_ambiguous(node))
-        fal_diagnose(&f->d, FAL_WARNING, "FORM-022", FAL_AT(node), "put it in quotes",
+        fal_diagnose(&f->d, FAL_RULE_FORM_022, FAL_AT(node), "put it in quotes",
                      "'%s' is text here, but other YAML readers take it for something else", fal_shown(f, s));
     return s;
 }
@@ -213,14 +213,14 @@ bool fal_number_read(fal_contract_file *f, const fal_yaml_node *node, const char
 {
     if (!fal_node_is(f, node, FAL_YAML_SCALAR, name)) return false;
     if (!fal_yaml_number(node, out)) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(node),
+        fal_diagnose(&f->d, FAL_RULE_CON_008, FAL_AT(node),
                      node->plain ? "digits, optionally with a fraction and an exponent: -12, 0.5, 1.0e-5"
                                  : "a number has no quotes",
                      "'%s' of '%s' is not a finite number in the range of a double", fal_shown(f, node->text), name);
         return false;
     }
     if (fal_yaml_number_is_ambiguous(node))
-        fal_diagnose(&f->d, FAL_WARNING, "FORM-022", FAL_AT(node),
+        fal_diagnose(&f->d, FAL_RULE_FORM_022, FAL_AT(node),
                      "write a fraction and a signed exponent, as in 1.0e-5", "YAML 1.1 readers take %s for text",
                      fal_shown(f, node->text));
     return true;
@@ -231,7 +231,7 @@ bool fal_bool_read(fal_contract_file *f, const fal_yaml_node *node, const char *
     if (!fal_node_is(f, node, FAL_YAML_SCALAR, name)) return false;
     const bool is_true = node->plain && strcmp(node->text, "true") == 0;
     if (!is_true && !(node->plain && strcmp(node->text, "false") == 0)) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-003", FAL_AT(node), "true or false",
+        fal_diagnose(&f->d, FAL_RULE_CON_003, FAL_AT(node), "true or false",
                      "'%s' of '%s' is neither true nor false", fal_shown(f, node->text), name);
         return false;
     }
@@ -244,7 +244,7 @@ static bool read_count(fal_contract_file *f, const fal_yaml_node *node, const ch
     if (!fal_node_is(f, node, FAL_YAML_SCALAR, name)) return false;
     int64_t value = 0;
     if (!fal_yaml_integer(node, 1, INT_MAX, &value)) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(node), NULL,
+        fal_diagnose(&f->d, FAL_RULE_CON_008, FAL_AT(node), NULL,
                      "'%s' of '%s' is not a whole number from 1 to %d", fal_shown(f, node->text), name, INT_MAX);
         return false;
     }
@@ -271,7 +271,7 @@ static void refuse_repeats(fal_contract_file *f, const fal_yaml_node *list, cons
     qsort(items, n, sizeof *items, compare_nodes);
     for (size_t i = 1; i < n; i++)
         if (strcmp(items[i - 1]->text, items[i]->text) == 0)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(items[i]), NULL, "'%s' stands twice in '%s'",
+            fal_diagnose(&f->d, FAL_RULE_CON_007, FAL_AT(items[i]), NULL, "'%s' stands twice in '%s'",
                          fal_shown(f, items[i]->text), name);
 }
 
@@ -281,7 +281,7 @@ static void read_texts(fal_contract_file *f, const fal_yaml_node *node, const fa
 {
     if (!fal_node_is(f, node, FAL_YAML_LIST, key->name)) return;
     if (node->n == 0) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), "leave the key out", "'%s' is an empty list",
+        fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(node), "leave the key out", "'%s' is an empty list",
                      key->name);
         return;
     }
@@ -346,7 +346,7 @@ static void refuse_key(fal_contract_file *f, const fal_yaml_node *key, const cha
         for (size_t i = 0; i < n_keys; i++) names[i] = keys[i].name;
         hint = fal_suggest(f, key->text, names, n_keys);
     }
-    fal_diagnose(&f->d, FAL_MISTAKE, "CON-001", FAL_AT(key), hint, "unknown key '%s' in %s", fal_shown(f, key->text),
+    fal_diagnose(&f->d, FAL_RULE_CON_001, FAL_AT(key), hint, "unknown key '%s' in %s", fal_shown(f, key->text),
                  what);
 }
 
@@ -369,6 +369,6 @@ bool fal_keys_read(fal_contract_file *f, const fal_yaml_node *node, const char *
     const fal_yaml_node *at = node->first ? node->first->key : node;
     for (size_t i = 0; i < n_keys; i++)
         if (keys[i].required && !found[i])
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-002", FAL_AT(at), NULL, "%s lacks the key '%s'", what, keys[i].name);
+            fal_diagnose(&f->d, FAL_RULE_CON_002, FAL_AT(at), NULL, "%s lacks the key '%s'", what, keys[i].name);
     return true;
 }

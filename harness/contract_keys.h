@@ -4,15 +4,7 @@
 
 #include "harness/yaml.h"
 
-/* Rules of content, each with a code that stays:
-     CON-001 unknown key          CON-007 repeated name or id    CON-013 shape of an op
-     CON-002 missing key          CON-008 number                 CON-014 tap matches nothing
-     CON-003 wrong kind of value  CON-009 keys that do not go    CON-015 judged against itself
-     CON-004 empty                        together               CON-016 file name
-     CON-017 judgement (cmd_validate.c)
-     CON-005 not one of a list    CON-010 limit                  CON-101 obligation without bound falsifier (warning)
-     CON-006 form of a name       CON-011 reference              CON-102 kernel without falsifiers (warning)
-                                  CON-012 cycle                  CON-103 version without amendment (warning) */
+/* Rules of content have codes CON-001 ...; harness/rules_contract.def lists them. */
 
 /* One contract file while it is being read. */
 typedef struct {

@@ -97,7 +97,7 @@ static int read_items(fal_contract_file *f, const fal_yaml_node *list, const ite
 {
     if (!list || list->kind != FAL_YAML_LIST || list->n > INT_MAX) return 0;
     if (list->n == 0)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(list), "leave the key out", "'%s' is an empty list",
+        fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(list), "leave the key out", "'%s' is an empty list",
                      kind->list);
     char *items = fal_arena_take(f->arena, list->n, kind->size);
     const fal_yaml_node **from = fal_arena_take(f->arena, list->n, sizeof *from);
@@ -158,7 +158,7 @@ static void read_metadata(fal_contract_file *f, const fal_yaml_node *node)
     for (int i = 0; !told && i < c->n_amendments; i++)
         told = !c->amendments[i].version || strcmp(c->amendments[i].version, c->version) == 0;
     if (!told)
-        fal_diagnose(&f->d, FAL_WARNING, "CON-103", FAL_AT(found[META_VERSION]), NULL,
+        fal_diagnose(&f->d, FAL_RULE_CON_103, FAL_AT(found[META_VERSION]), NULL,
                      "version %s has no entry in amendment_history", fal_shown(f, c->version));
 }
 
@@ -186,7 +186,7 @@ static void read_equations(fal_contract_file *f, const fal_yaml_node *node)
 {
     if (node->kind != FAL_YAML_MAP) return;
     if (node->n == 0)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), "leave the key out", "'equations' is empty");
+        fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(node), "leave the key out", "'equations' is empty");
     for (const fal_yaml_node *c = node->first; c; c = c->next) {
         const fal_yaml_node *found[FAL_N(equation_keys)];
         if (fal_keys_read(f, c, "an equation", equation_keys, FAL_N(equation_keys), NULL, found))
@@ -257,12 +257,12 @@ static bool finish_prompt(fal_contract_file *f, const fal_yaml_node *node, void 
     prompt->place = node->place;
     const fal_yaml_node *list = found[PROMPT_TOKENS];
     if ((list != NULL) == (found[PROMPT_FROM_ORACLE] != NULL)) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(node), NULL, "a prompt has either tokens or from_oracle");
+        fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(node), NULL, "a prompt has either tokens or from_oracle");
         return prompt->name != NULL;
     }
     if (!list || list->kind != FAL_YAML_LIST || list->n > INT_MAX) return prompt->name != NULL;
     if (list->n == 0)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(list), "requests without tokens are a spoil: no_tokens",
+        fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(list), "requests without tokens are a spoil: no_tokens",
                      "'tokens' is an empty list");
     int32_t *tokens = fal_arena_take(f->arena, list->n, sizeof *tokens);
     if (!tokens) return false;
@@ -273,7 +273,7 @@ static bool finish_prompt(fal_contract_file *f, const fal_yaml_node *node, void 
         if (fal_yaml_integer(c, 0, INT32_MAX, &token))
             tokens[n++] = (int32_t)token;
         else
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(c), NULL,
+            fal_diagnose(&f->d, FAL_RULE_CON_008, FAL_AT(c), NULL,
                          "token '%s' is not a whole number from 0 to %d", fal_shown(f, c->text), INT32_MAX);
     }
     prompt->tokens = tokens;
@@ -328,7 +328,7 @@ static void refuse_same_names(fal_contract_file *f, const fal_yaml_node *list, c
     qsort(items, n, sizeof *items, compare_named);
     for (size_t i = 1; i < n; i++)
         if (strcmp(items[i - 1].name, items[i].name) == 0)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(items[i].node), NULL,
+            fal_diagnose(&f->d, FAL_RULE_CON_007, FAL_AT(items[i].node), NULL,
                          "%s '%s' stands in line %d already", what, fal_shown(f, items[i].name),
                          items[i - 1].node->place.line);
 }
@@ -337,7 +337,7 @@ static void read_checks(fal_contract_file *f, const fal_yaml_node *list, fal_fal
 {
     if (list->kind != FAL_YAML_LIST || list->n > INT_MAX) return;
     if (list->n == 0)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(list), "leave the key out and say unbound_because",
+        fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(list), "leave the key out and say unbound_because",
                      "'check' is an empty list, which would attempt nothing");
     fal_check *checks = fal_arena_take(f->arena, list->n, sizeof *checks);
     if (!checks) return;
@@ -355,19 +355,19 @@ static bool finish_falsifier(fal_contract_file *f, const fal_yaml_node *node, vo
     const fal_yaml_node *at = node->first ? node->first->key : node;
     if (found[FALSIFIER_CHECK]) read_checks(f, found[FALSIFIER_CHECK], out);
     if (!found[FALSIFIER_OBLIGATIONS] && !out->retired)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-002", FAL_AT(at), "name the obligations that it tries to refute",
+        fal_diagnose(&f->d, FAL_RULE_CON_002, FAL_AT(at), "name the obligations that it tries to refute",
                      "a falsifier lacks the key 'obligations'");
     if (out->retired && !found[FALSIFIER_END])
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[FALSIFIER_RETIRED]),
+        fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(found[FALSIFIER_RETIRED]),
                      "say when the claim ceased to be of use", "a retired falsifier needs 'end_condition'");
     if (!out->retired && found[FALSIFIER_END])
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[FALSIFIER_END]->key), NULL,
+        fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(found[FALSIFIER_END]->key), NULL,
                      "'end_condition' has no meaning without retired: true");
     if (out->retired && found[FALSIFIER_CHECK])
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[FALSIFIER_CHECK]->key),
+        fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(found[FALSIFIER_CHECK]->key),
                      "remove the check, or do not retire it", "a retired falsifier is not run, so it has no check");
     if (found[FALSIFIER_UNBOUND] && found[FALSIFIER_CHECK])
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(found[FALSIFIER_UNBOUND]->key), NULL,
+        fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(found[FALSIFIER_UNBOUND]->key), NULL,
                      "'unbound_because' has no meaning beside a check");
     return true;
 }
@@ -414,7 +414,7 @@ void fal_contract_read(fal_contract_file *f)
     c->options = items, items = NULL;
     refuse_same_names(f, found[OPTIONS], "id", "an option with id");
     if (found[PROMPTS] && found[PROMPTS]->n > MAX_PROMPTS) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(found[PROMPTS]), NULL, "a contract has at most %d prompts",
+        fal_diagnose(&f->d, FAL_RULE_CON_008, FAL_AT(found[PROMPTS]), NULL, "a contract has at most %d prompts",
                      MAX_PROMPTS);
         found[PROMPTS] = NULL;
     }
@@ -424,6 +424,6 @@ void fal_contract_read(fal_contract_file *f)
     c->n_falsifiers = read_items(f, found[FALSIFIERS], &falsifiers, &items, &f->falsifier_nodes);
     c->falsifiers = items;
     if (c->n_falsifiers == 0 && !found[FALSIFIERS] && c->kind && strcmp(c->kind, "kernel") == 0)
-        fal_diagnose(&f->d, FAL_WARNING, "CON-102", f->yaml.root->place, 1, NULL,
+        fal_diagnose(&f->d, FAL_RULE_CON_102, f->yaml.root->place, 1, NULL,
                      "the contract of a kernel has no falsification_tests: nothing can refute it");
 }

@@ -73,7 +73,7 @@ static void refuse_repeated_ids(const resolver *r, const id_table *t, const char
             continue;
         }
         fal_contract_file *f = r->files[t->items[i].file];
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(t->items[i].node),
+        fal_diagnose(&f->d, FAL_RULE_CON_007, FAL_AT(t->items[i].node),
                      "an id means one thing, in all files and for good", "%s id '%s' is taken: see %s", what,
                      fal_shown(f, t->items[i].id), where(f, r->files[t->items[first].file], t->items[first].node));
     }
@@ -157,7 +157,7 @@ static bool collect_edges(resolver *r)
             if (c->kind != FAL_YAML_SCALAR || c->len == 0) continue;
             const int target = find_stem(r, c->text);
             if (target < 0)
-                fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(c), suggest_stem(r, f, c->text),
+                fal_diagnose(&f->d, FAL_RULE_CON_011, FAL_AT(c), suggest_stem(r, f, c->text),
                              "depends_on names '%s', but there is no such contract among the files",
                              fal_shown(f, c->text));
             else
@@ -176,7 +176,7 @@ static void refuse_cycle(const resolver *r, const int *path, int depth, const ed
     for (int i = from; i < depth && t.len < 200; i++) fal_text_addf(&t, "%s -> ", r->files[path[i]]->contract.stem);
     fal_text safe = { 0 };
     fal_text_add_safe(&safe, fal_text_str(&t), t.len);
-    fal_diagnose(&f->d, FAL_MISTAKE, "CON-012", FAL_AT(e->node), NULL,
+    fal_diagnose(&f->d, FAL_RULE_CON_012, FAL_AT(e->node), NULL,
                  "contracts depend on each other in a circle: %s%s", fal_text_str(&safe), fal_shown(f, e->node->text));
     if (t.failed || safe.failed) f->d.failed = true;
     fal_text_free(&t);
@@ -263,11 +263,11 @@ static void resolve_obligations(const resolver *r, int file, const fal_yaml_node
         if (e && e < end && strcmp(e->id, c->text) == 0) {
             if (binds) e->bound = true;
         } else if (first) {
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(c), "add its contract to depends_on",
+            fal_diagnose(&f->d, FAL_RULE_CON_011, FAL_AT(c), "add its contract to depends_on",
                          "obligation '%s' is of contract %s, which this one does not depend on", fal_shown(f, c->text),
                          fal_shown(f, r->files[first->file]->contract.stem));
         } else if (known) {
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(c), suggest_id(r, f, c->text),
+            fal_diagnose(&f->d, FAL_RULE_CON_011, FAL_AT(c), suggest_id(r, f, c->text),
                          "there is no obligation '%s'", fal_shown(f, c->text));
         }
     }
@@ -281,7 +281,7 @@ static void resolve_upheld(const resolver *r, fal_contract_file *f, const fal_ya
         const fal_yaml_node *name = fal_yaml_get(fal_yaml_get(c, "with"), "contract");
         if (!name || name->kind != FAL_YAML_SCALAR || name->len == 0) continue;
         if (find_stem(r, name->text) < 0 && !find_id(&r->falsifiers, name->text))
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-011", FAL_AT(name), suggest_stem(r, f, name->text),
+            fal_diagnose(&f->d, FAL_RULE_CON_011, FAL_AT(name), suggest_stem(r, f, name->text),
                          "'%s' is neither a contract nor a falsifier id", fal_shown(f, name->text));
     }
 }
@@ -292,7 +292,7 @@ static void warn_unbound(const resolver *r)
         const entry *e = &r->obligations.items[i];
         fal_contract_file *f = r->files[e->file];
         if (!e->bound)
-            fal_diagnose(&f->d, FAL_WARNING, "CON-101", FAL_AT(e->node), NULL,
+            fal_diagnose(&f->d, FAL_RULE_CON_101, FAL_AT(e->node), NULL,
                          "no falsifier with a check tries to refute obligation '%s'", fal_shown(f, e->id));
     }
 }

@@ -103,14 +103,14 @@ static bool check_dim(fal_contract_file *f, const fal_yaml_node *node, const dim
 {
     if (d->kind == DIM_NAME) return p->text != NULL;
     if ((d->kind == DIM_TYPE) != (p->text != NULL)) {
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-003", FAL_AT(node), NULL, "'%s' of %s is %s", d->name, d->op,
+        fal_diagnose(&f->d, FAL_RULE_CON_003, FAL_AT(node), NULL, "'%s' of %s is %s", d->name, d->op,
                      p->text ? "a number, found text" : "the name of a tensor type, found a number");
         return false;
     }
     if (d->kind == DIM_TYPE) {
         const int type = fal_type_by_name(p->text);
         if (type >= 0 && fal_type_get((uint32_t)type)->computed) return true;
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-013", FAL_AT(node), "computed are F32, F16, BF16, Q8_0, Q4_K, Q5_K and Q6_K",
+        fal_diagnose(&f->d, FAL_RULE_CON_013, FAL_AT(node), "computed are F32, F16, BF16, Q8_0, Q4_K, Q5_K and Q6_K",
                      "'%s' is not a tensor type that anything computes with", fal_shown(f, p->text));
         return false;
     }
@@ -125,7 +125,7 @@ static bool check_dim(fal_contract_file *f, const fal_yaml_node *node, const dim
     case DIM_NAME: break;
     }
     if (!expected) return true;
-    fal_diagnose(&f->d, FAL_MISTAKE, "CON-008", FAL_AT(node), NULL, "'%s' of %s is %s, expected %s", d->name, d->op,
+    fal_diagnose(&f->d, FAL_RULE_CON_008, FAL_AT(node), NULL, "'%s' of %s is %s, expected %s", d->name, d->op,
                  fal_shown(f, node->text), expected);
     return false;
 }
@@ -145,7 +145,7 @@ static const char **dim_names(fal_contract_file *f, const char *op, size_t *n)
 static void refuse_name(fal_contract_file *f, const fal_yaml_node *key, const char *where, const char *const *names,
                         size_t n)
 {
-    fal_diagnose(&f->d, FAL_MISTAKE, "CON-001", FAL_AT(key), names ? fal_suggest(f, key->text, names, n) : NULL,
+    fal_diagnose(&f->d, FAL_RULE_CON_001, FAL_AT(key), names ? fal_suggest(f, key->text, names, n) : NULL,
                  "unknown key '%s' in %s", fal_shown(f, key->text), where);
 }
 
@@ -178,7 +178,7 @@ static void check_relations(fal_contract_file *f, const fal_yaml_node *node, con
         fal_type_row_bytes((uint32_t)fal_type_by_name(type_name), (size_t)a) == 0)
         problem = "a row of weights is no whole number of blocks of its type";
     if (problem)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-013", FAL_AT(node), NULL, "shape that %s cannot have: %s", op, problem);
+        fal_diagnose(&f->d, FAL_RULE_CON_013, FAL_AT(node), NULL, "shape that %s cannot have: %s", op, problem);
 }
 
 static fal_params read_shape(fal_contract_file *f, const fal_yaml_node *node, const char *op)
@@ -205,7 +205,7 @@ static fal_params read_shape(fal_contract_file *f, const fal_yaml_node *node, co
     out.params = params;
     for (size_t i = 0; i < FAL_N(dims); i++)
         if (dims[i].required && strcmp(dims[i].op, op) == 0 && !fal_yaml_get(node, dims[i].name)) {
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-002", FAL_AT(node), NULL, "a shape of %s lacks the key '%s'", op,
+            fal_diagnose(&f->d, FAL_RULE_CON_002, FAL_AT(node), NULL, "a shape of %s lacks the key '%s'", op,
                          dims[i].name);
             whole = false;
         }
@@ -254,7 +254,7 @@ static const char *write_shape(fal_contract_file *f, const fal_params *p)
 void fal_shapes_read(fal_contract_file *f, const fal_yaml_node *node, const char *op, fal_check *out)
 {
     if (node->kind != FAL_YAML_LIST) return; /* diagnosed by the key table */
-    if (node->n == 0) fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), NULL, "'shapes' is an empty list");
+    if (node->n == 0) fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(node), NULL, "'shapes' is an empty list");
     if (node->n > INT_MAX) return;
     fal_params *shapes = fal_arena_take(f->arena, node->n, sizeof *shapes);
     written_shape *written = fal_arena_take(f->arena, node->n, sizeof *written);
@@ -267,7 +267,7 @@ void fal_shapes_read(fal_contract_file *f, const fal_yaml_node *node, const char
     qsort(written, n, sizeof *written, compare_shapes);
     for (size_t i = 1; i < n; i++)
         if (*written[i].canonical && strcmp(written[i - 1].canonical, written[i].canonical) == 0)
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-007", FAL_AT(written[i].node), NULL,
+            fal_diagnose(&f->d, FAL_RULE_CON_007, FAL_AT(written[i].node), NULL,
                          "the same shape stands in line %d", written[i - 1].node->place.line);
     out->shapes = shapes;
     out->n_shapes = (int)n;
@@ -292,7 +292,7 @@ static fal_params read_params(fal_contract_file *f, const fal_yaml_node *node, c
     fal_params out = { 0 };
     if (node->kind != FAL_YAML_MAP) return out; /* diagnosed by the key table */
     if (node->n == 0)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-004", FAL_AT(node), "leave the key out", "'%s' is empty", what);
+        fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(node), "leave the key out", "'%s' is empty", what);
     fal_param *params = fal_arena_take(f->arena, node->n, sizeof *params);
     const char **names = fal_arena_take(f->arena, FAL_N(known), sizeof *names);
     if (!params || !names) return out;
@@ -310,11 +310,11 @@ static fal_params read_params(fal_contract_file *f, const fal_yaml_node *node, c
             refuse_name(f, c->key, is_then ? "'then'" : "'with'", names, n_names);
         } else if (read_param(f, c, d, &params[out.n_params]) && (!d || check_dim(f, c, d, &params[out.n_params]))) {
             if (strcmp(name, "op") == 0 && !(params[out.n_params].text && is_op(params[out.n_params].text)))
-                fal_diagnose(&f->d, FAL_MISTAKE, "CON-005", FAL_AT(c), NULL, "'%s' is not an op of harness/ops.def",
+                fal_diagnose(&f->d, FAL_RULE_CON_005, FAL_AT(c), NULL, "'%s' is not an op of harness/ops.def",
                              fal_shown(f, c->text));
             else if ((strcmp(name, "op") == 0 || strcmp(name, "contract") == 0 ||
                       (d && (d->kind == DIM_TYPE || d->kind == DIM_NAME))) != (params[out.n_params].text != NULL))
-                fal_diagnose(&f->d, FAL_MISTAKE, "CON-003", FAL_AT(c), NULL, "'%s' of '%s' is not a %s",
+                fal_diagnose(&f->d, FAL_RULE_CON_003, FAL_AT(c), NULL, "'%s' of '%s' is not a %s",
                              fal_shown(f, c->text), name, params[out.n_params].text ? "number" : "name");
             else
                 out.n_params++;
@@ -336,7 +336,7 @@ static void check_session(fal_contract_file *f, const fal_yaml_node *node, const
     double context = 0, n_tokens = 0, n_ctx = 0;
     if (has(with, "context", &context) && has(with, "n_tokens", &n_tokens) && has(with, "n_ctx", &n_ctx) &&
         context + n_tokens > n_ctx)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-013", FAL_AT(node), NULL, "context + n_tokens is larger than n_ctx");
+        fal_diagnose(&f->d, FAL_RULE_CON_013, FAL_AT(node), NULL, "context + n_tokens is larger than n_ctx");
 }
 
 void fal_with_read(fal_contract_file *f, const fal_yaml_node *check, const fal_yaml_node *with, const char *observe,
@@ -346,6 +346,6 @@ void fal_with_read(fal_contract_file *f, const fal_yaml_node *check, const fal_y
     if (with && out->observe != FAL_OBSERVE_OP) check_session(f, with, &out->with);
     for (size_t i = 0; i < FAL_N(dims) && out->observe != FAL_OBSERVE_OP; i++)
         if (dims[i].required && strcmp(dims[i].op, observe) == 0 && !fal_yaml_get(with, dims[i].name))
-            fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(check->first->key), NULL,
+            fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(check->first->key), NULL,
                          "a check with observe: %s needs '%s' in 'with'", observe, dims[i].name);
 }

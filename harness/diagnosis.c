@@ -43,9 +43,10 @@ static void free_item(fal_diagnosis *item)
     free(item->line_text);
 }
 
-static void add(fal_file_diagnosis *d, fal_severity severity, const char *rule, fal_place place, int width,
-                const char *suggestion, const char *message)
+static void add(fal_file_diagnosis *d, fal_rule_id rule, fal_place place, int width, const char *suggestion,
+                const char *message)
 {
+    const fal_severity severity = fal_rule_get(rule)->severity[d->profile];
     size_t n = 0;
     const char *line = line_at(d, place.line, &n);
     fal_diagnosis item = { .path = strdup(d->path),
@@ -54,7 +55,9 @@ static void add(fal_file_diagnosis *d, fal_severity severity, const char *rule, 
                            .suggestion = suggestion ? strdup(suggestion) : NULL,
                            .line_text = NULL,
                            .width = width > 1 ? width : 1,
-                           .rule = rule,
+                           .rule = fal_rule_get(rule)->code,
+                           .rule_id = rule,
+                           .severity = severity,
                            .is_error = severity == FAL_MISTAKE };
     if (line) {
         item.line_text = malloc(n + 1);
@@ -71,10 +74,12 @@ static void add(fal_file_diagnosis *d, fal_severity severity, const char *rule, 
     }
 }
 
-void fal_diagnose(fal_file_diagnosis *d, fal_severity severity, const char *rule, fal_place place, int width,
-                  const char *suggestion, const char *fmt, ...)
+void fal_diagnose(fal_file_diagnosis *d, fal_rule_id rule, fal_place place, int width, const char *suggestion,
+                  const char *fmt, ...)
 {
-    int *const count = severity == FAL_MISTAKE ? &d->n_errors : &d->n_warnings;
+    const fal_severity severity = fal_rule_get(rule)->severity[d->profile];
+    if (severity == FAL_OFF) return;
+    int *const count = severity == FAL_MISTAKE ? &d->n_errors : severity == FAL_WARNING ? &d->n_warnings : &d->n_notes;
     if (*count < INT32_MAX) ++*count;
     if (*count > FAL_DIAGNOSES_PER_FILE) return;
 
@@ -87,7 +92,7 @@ void fal_diagnose(fal_file_diagnosis *d, fal_severity severity, const char *rule
         d->failed = true;
         return;
     }
-    add(d, severity, rule, place, width, suggestion, message);
+    add(d, rule, place, width, suggestion, message);
     free(message);
 }
 
@@ -96,15 +101,20 @@ bool fal_diagnosis_is_full(const fal_file_diagnosis *d)
     return d->n_errors >= FAL_DIAGNOSES_PER_FILE;
 }
 
+static int beyond_cap(int n)
+{
+    return n > FAL_DIAGNOSES_PER_FILE ? n - FAL_DIAGNOSES_PER_FILE : 0;
+}
+
 void fal_diagnose_hidden(fal_file_diagnosis *d)
 {
-    const int errors = d->n_errors - FAL_DIAGNOSES_PER_FILE, warnings = d->n_warnings - FAL_DIAGNOSES_PER_FILE;
-    if (errors <= 0 && warnings <= 0) return;
-    char message[128];
-    snprintf(message, sizeof message, "%d further errors and %d further warnings of this file are not shown",
-             errors > 0 ? errors : 0, warnings > 0 ? warnings : 0);
+    const int errors = beyond_cap(d->n_errors), warnings = beyond_cap(d->n_warnings), notes = beyond_cap(d->n_notes);
+    if (errors == 0 && warnings == 0 && notes == 0) return;
+    char message[160];
+    snprintf(message, sizeof message, "%d further errors, %d further warnings and %d further notes of this file are not shown",
+             errors, warnings, notes);
     const fal_place end = { (int)(d->n_lines < INT32_MAX ? d->n_lines : INT32_MAX) + 1, 1 };
-    add(d, errors > 0 ? FAL_MISTAKE : FAL_WARNING, "FORM-024", end, 1, NULL, message);
+    add(d, errors > 0 ? FAL_RULE_FORM_024 : FAL_RULE_FORM_025, end, 1, NULL, message);
 }
 
 /* ---- sorting and freeing ---- */
@@ -181,6 +191,11 @@ static void repeat(FILE *f, char c, int n)
     for (int i = 0; i < n; i++) fputc(c, f);
 }
 
+static const char *colour_of(const fal_diagnosis *d, const colours *c)
+{
+    return d->severity == FAL_MISTAKE ? c->red : d->severity == FAL_WARNING ? c->yellow : c->blue;
+}
+
 static void print_source(const fal_diagnosis *d, const colours *c, FILE *f)
 {
     const char *line = d->line_text;
@@ -205,7 +220,7 @@ static void print_source(const fal_diagnosis *d, const colours *c, FILE *f)
     fprintf(f, "%s      |%s ", c->blue, c->off);
     repeat(f, ' ', fal_text_width(fal_text_str(&before), before.len));
     const int width = fal_text_width(fal_text_str(&marked), marked.len);
-    fputs(d->is_error ? c->red : c->yellow, f);
+    fputs(colour_of(d, c), f);
     repeat(f, '^', width > 1 ? width : 1);
     if (d->suggestion) {
         fputc(' ', f);
@@ -227,7 +242,7 @@ void fal_diagnoses_print(const fal_diagnoses *d, bool colour, FILE *f)
         fputs(c->bold, f);
         fal_text_print(f, item->path, strlen(item->path));
         if (item->place.line > 0) fprintf(f, ":%d:%d", item->place.line, item->place.column);
-        fprintf(f, ": %s%s%s: ", item->is_error ? c->red : c->yellow, item->is_error ? "error" : "warning", c->off);
+        fprintf(f, ": %s%s%s: ", colour_of(item, c), fal_severity_name(item->severity), c->off);
         fal_text_print(f, item->message, strlen(item->message));
         fprintf(f, " [%s]\n", item->rule);
         if (item->line_text) {

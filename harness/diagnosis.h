@@ -4,7 +4,7 @@
 
 #include "harness/contract.h"
 
-enum { FAL_DIAGNOSES_PER_FILE = 50 }; /* errors kept of one file, and as many warnings */
+enum { FAL_DIAGNOSES_PER_FILE = 50 }; /* errors kept of one file, as many warnings, and as many notes */
 
 /* The diagnoses of one file on their way into the common list. Strings are borrowed. */
 typedef struct {
@@ -14,16 +14,16 @@ typedef struct {
     size_t size;
     const size_t *lines; /* offset of each line's first byte */
     size_t n_lines;
-    int n_errors, n_warnings; /* all of them, kept or not */
+    fal_profile profile;      /* decides the severity of each rule */
+    int n_errors, n_warnings, n_notes; /* all of them, kept or not */
     bool failed;              /* memory ran out */
 } fal_file_diagnosis;
 
-typedef enum { FAL_WARNING, FAL_MISTAKE } fal_severity;
-
-/* what    Adds one diagnosis. width: characters to underline. suggestion may be NULL. Text from the file that goes into
+/* what    Adds one diagnosis of a rule, with the severity that the table gives it under d->profile; a rule that is off
+           there says nothing. width: characters to underline. suggestion may be NULL. Text from the file that goes into
            the message must have passed fal_text_add_safe. Beyond the cap it only counts. */
-void fal_diagnose(fal_file_diagnosis *d, fal_severity severity, const char *rule, fal_place place, int width,
-                  const char *suggestion, const char *fmt, ...) __attribute__((format(printf, 7, 8)));
+void fal_diagnose(fal_file_diagnosis *d, fal_rule_id rule, fal_place place, int width, const char *suggestion,
+                  const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* what    True when a further error would only be counted, so that nobody needs to word it. */
 bool fal_diagnosis_is_full(const fal_file_diagnosis *d);
 /* what    Adds the count of what the cap left out, once a file is done. */

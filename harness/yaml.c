@@ -53,10 +53,10 @@ static void refuse_properties(const builder *b, const yaml_event_t *e, const yam
                               const yaml_char_t *tag)
 {
     if (anchor)
-        fal_diagnose(b->d, FAL_MISTAKE, "FORM-011", place_of(&e->start_mark), 1,
+        fal_diagnose(b->d, FAL_RULE_FORM_011, place_of(&e->start_mark), 1,
                      "write the text out where it is needed", "anchors ('&name') are not allowed");
     if (tag)
-        fal_diagnose(b->d, FAL_MISTAKE, "FORM-014", place_of(&e->start_mark), 1,
+        fal_diagnose(b->d, FAL_RULE_FORM_014, place_of(&e->start_mark), 1,
                      "the schema says what a value is; drop the tag", "tags ('!type') are not allowed");
 }
 
@@ -70,13 +70,13 @@ static bool has_bad_character(const builder *b, const yaml_event_t *e, const cha
         const bool control = len == 0 || (c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7F && c <= 0x9F) ||
                              c == 0x2028 || c == 0x2029 || c == 0xFFFE || c == 0xFFFF;
         if (control) {
-            fal_diagnose(b->d, FAL_MISTAKE, "FORM-006", place_of(&e->start_mark),
+            fal_diagnose(b->d, FAL_RULE_FORM_006, place_of(&e->start_mark),
                          width_of(b, &e->start_mark, &e->end_mark), NULL,
                          "text holds the control character U+%04X, which would vanish or act when printed", c);
             return true;
         }
         if (escaped && fal_yaml_is_bidi(c)) {
-            fal_diagnose(b->d, FAL_MISTAKE, "FORM-007", place_of(&e->start_mark),
+            fal_diagnose(b->d, FAL_RULE_FORM_007, place_of(&e->start_mark),
                          width_of(b, &e->start_mark, &e->end_mark), NULL, "text holds the bidirectional control U+%04X",
                          c);
             return true;
@@ -97,13 +97,13 @@ static bool is_invisible(unsigned c)
 static void check_key(const builder *b, const fal_yaml_node *key)
 {
     if (key->plain && strcmp(key->text, "<<") == 0)
-        fal_diagnose(b->d, FAL_MISTAKE, "FORM-013", key->place, key->width, "write the keys out",
+        fal_diagnose(b->d, FAL_RULE_FORM_013, key->place, key->width, "write the keys out",
                      "merge keys ('<<') are not allowed");
     for (size_t i = 0; i < key->len;) {
         unsigned c = 0;
         const size_t len = fal_utf8_next(key->text + i, key->len - i, &c);
         if (is_invisible(c) || (c == ' ' && (i == 0 || i + 1 == key->len))) {
-            fal_diagnose(b->d, FAL_MISTAKE, "FORM-008", key->place, key->width, NULL,
+            fal_diagnose(b->d, FAL_RULE_FORM_008, key->place, key->width, NULL,
                          "key holds the invisible character U+%04X", c);
             return;
         }
@@ -121,6 +121,12 @@ static int compare_keys(const void *pa, const void *pb)
     if (by_text != 0) return by_text;
     if (a->place.line != b->place.line) return a->place.line < b->place.line ? -1 : 1;
     return a->place.column < b->place.column ? -1 : a->place.column > b->place.column;
+}
+
+/* pv gave this rule of form a code of its own. */
+static fal_rule_id duplicate_rule(const builder *b)
+{
+    return b->d->profile == FAL_PROFILE_PV ? FAL_RULE_SCHEMA_020 : FAL_RULE_FORM_015;
 }
 
 /* By sorting, so that no choice of keys can make it slow. */
@@ -143,7 +149,7 @@ static void refuse_duplicates(const builder *b, const fal_yaml_node *map)
             continue;
         }
         if (fal_diagnosis_is_full(b->d)) {
-            fal_diagnose(b->d, FAL_MISTAKE, "FORM-015", key->place, key->width, NULL, "duplicate key");
+            fal_diagnose(b->d, duplicate_rule(b), key->place, key->width, NULL, "duplicate key");
             continue;
         }
         const size_t from = b->d->lines[before->place.line - 1];
@@ -155,7 +161,7 @@ static void refuse_duplicates(const builder *b, const fal_yaml_node *map)
         fal_text_addf(&note, "the first one is line %d: ", before->place.line);
         while (len > 0 && (*line == ' ' || line[len - 1] == '\r')) *line == ' ' ? (line++, len--) : len--;
         fal_text_add_safe(&note, line, len < 60 ? len : 60);
-        fal_diagnose(b->d, FAL_MISTAKE, "FORM-015", key->place, key->width, fal_text_str(&note),
+        fal_diagnose(b->d, duplicate_rule(b), key->place, key->width, fal_text_str(&note),
                      "duplicate key '%s': line %d and line %d", fal_text_str(&name), before->place.line,
                      key->place.line);
         if (name.failed || note.failed) b->d->failed = true;
@@ -226,7 +232,7 @@ static void add_scalar(builder *b, const yaml_event_t *e)
     const size_t n = e->data.scalar.length;
     refuse_properties(b, e, e->data.scalar.anchor, e->data.scalar.tag);
     if (n > FAL_YAML_MAX_SCALAR) {
-        fal_diagnose(b->d, FAL_MISTAKE, "FORM-019", place_of(&e->start_mark), 1, NULL,
+        fal_diagnose(b->d, FAL_RULE_FORM_019, place_of(&e->start_mark), 1, NULL,
                      "text has %zu bytes, at most %d are allowed", n, FAL_YAML_MAX_SCALAR);
         attach_broken(b, e);
         return;
@@ -247,7 +253,7 @@ static void add_scalar(builder *b, const yaml_event_t *e)
 static bool open_collection(builder *b, fal_yaml_kind kind, const yaml_event_t *e)
 {
     if (b->depth == FAL_YAML_MAX_DEPTH) {
-        fal_diagnose(b->d, FAL_MISTAKE, "FORM-018", place_of(&e->start_mark), 1, NULL, "nested more than %d deep",
+        fal_diagnose(b->d, FAL_RULE_FORM_018, place_of(&e->start_mark), 1, NULL, "nested more than %d deep",
                      FAL_YAML_MAX_DEPTH);
         return false;
     }
@@ -269,9 +275,9 @@ static bool skip_event(builder *b, const yaml_event_t *e, bool opens, bool close
 {
     if (opens) {
         if (b->skip == 0)
-            fal_diagnose(b->d, FAL_MISTAKE, "FORM-021", place_of(&e->start_mark), 1, NULL, "a key must be plain text");
+            fal_diagnose(b->d, FAL_RULE_FORM_021, place_of(&e->start_mark), 1, NULL, "a key must be plain text");
         if (++b->skip + b->depth > FAL_YAML_MAX_DEPTH) {
-            fal_diagnose(b->d, FAL_MISTAKE, "FORM-018", place_of(&e->start_mark), 1, NULL, "nested more than %d deep",
+            fal_diagnose(b->d, FAL_RULE_FORM_018, place_of(&e->start_mark), 1, NULL, "nested more than %d deep",
                          FAL_YAML_MAX_DEPTH);
             return false;
         }
@@ -289,11 +295,11 @@ static bool take_event(builder *b, const yaml_event_t *e)
     switch (e->type) {
     case YAML_DOCUMENT_START_EVENT:
         if (!b->root) return true;
-        fal_diagnose(b->d, FAL_MISTAKE, "FORM-016", place_of(&e->start_mark), 1, "one file, one contract",
+        fal_diagnose(b->d, FAL_RULE_FORM_016, place_of(&e->start_mark), 1, "one file, one contract",
                      "a second document starts here");
         return false;
     case YAML_ALIAS_EVENT:
-        fal_diagnose(b->d, FAL_MISTAKE, "FORM-012", place_of(&e->start_mark), width_of(b, &e->start_mark, &e->end_mark),
+        fal_diagnose(b->d, FAL_RULE_FORM_012, place_of(&e->start_mark), width_of(b, &e->start_mark, &e->end_mark),
                      "write the text out", "aliases ('*name') are not allowed");
         attach_broken(b, e);
         return true;
@@ -323,9 +329,9 @@ static void diagnose_parser(const builder *b, const yaml_parser_t *p)
     }
     const char *problem = p->problem ? p->problem : "unreadable";
     if (p->context)
-        fal_diagnose(b->d, FAL_MISTAKE, "FORM-010", place, 1, hint, "not YAML: %s (%s)", problem, p->context);
+        fal_diagnose(b->d, FAL_RULE_FORM_010, place, 1, hint, "not YAML: %s (%s)", problem, p->context);
     else
-        fal_diagnose(b->d, FAL_MISTAKE, "FORM-010", place, 1, hint, "not YAML: %s", problem);
+        fal_diagnose(b->d, FAL_RULE_FORM_010, place, 1, hint, "not YAML: %s", problem);
 }
 
 fal_status fal_yaml_parse(const char *bytes, size_t n, fal_arena *a, fal_file_diagnosis *d, fal_yaml *out,
@@ -338,7 +344,7 @@ fal_status fal_yaml_parse(const char *bytes, size_t n, fal_arena *a, fal_file_di
     bool whole = false, done = false;
 
     if (n > FAL_YAML_MAX_BYTES) {
-        fal_diagnose(d, FAL_MISTAKE, "FORM-002", (fal_place){ 0, 0 }, 1, "split the contract",
+        fal_diagnose(d, FAL_RULE_FORM_002, (fal_place){ 0, 0 }, 1, "split the contract",
                      "text has %zu bytes, at most %d are allowed", n, FAL_YAML_MAX_BYTES);
         done = true;
     } else if (!fal_yaml_scan_source(bytes, n, a, d)) {
@@ -359,7 +365,7 @@ fal_status fal_yaml_parse(const char *bytes, size_t n, fal_arena *a, fal_file_di
                 break;
             }
             if (events > FAL_YAML_MAX_EVENTS) {
-                fal_diagnose(d, FAL_MISTAKE, "FORM-020", place_of(&e.start_mark), 1, "split the contract",
+                fal_diagnose(d, FAL_RULE_FORM_020, place_of(&e.start_mark), 1, "split the contract",
                              "more than %d keys, values and brackets", FAL_YAML_MAX_EVENTS);
                 done = true;
             } else if (e.type == YAML_STREAM_END_EVENT) {
@@ -371,7 +377,7 @@ fal_status fal_yaml_parse(const char *bytes, size_t n, fal_arena *a, fal_file_di
         }
         yaml_parser_delete(&parser);
         if (whole && !b.root)
-            fal_diagnose(d, FAL_MISTAKE, "FORM-017", start, 1, NULL, "file holds no document");
+            fal_diagnose(d, FAL_RULE_FORM_017, start, 1, NULL, "file holds no document");
         else if (whole)
             out->root = b.root;
     }

@@ -13,15 +13,7 @@ enum {
     FAL_YAML_MAX_EVENTS = 200 * 1000
 };
 
-/* Rules of form, each with a code that stays:
-     FORM-001 cannot be read            FORM-009 directive            FORM-017 empty document
-     FORM-002 file too large            FORM-010 not YAML             FORM-018 nested too deeply
-     FORM-003 byte order mark, UTF-16   FORM-011 anchor               FORM-019 scalar too long
-     FORM-004 invalid UTF-8             FORM-012 alias                FORM-020 too many events
-     FORM-005 control character         FORM-013 merge key            FORM-021 key is not a scalar
-     FORM-006 ... by escape             FORM-014 tag                  FORM-022 others read it otherwise (warning)
-     FORM-007 bidirectional control     FORM-015 duplicate key        FORM-023 (not given)
-     FORM-008 invisible in a key        FORM-016 second document      FORM-024 more than the cap */
+/* Rules of form have codes FORM-001 ...; harness/rules_form.def lists them. */
 
 typedef enum {
     FAL_YAML_SCALAR,

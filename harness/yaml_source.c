@@ -54,7 +54,7 @@ bool fal_yaml_scan_source(const char *bytes, size_t n, fal_arena *a, fal_file_di
     if (!find_lines(bytes, n, a, d)) return false;
     const char *foreign = foreign_encoding((const unsigned char *)bytes, n);
     if (foreign) {
-        fal_diagnose(d, FAL_MISTAKE, "FORM-003", (fal_place){ 1, 1 }, 1,
+        fal_diagnose(d, FAL_RULE_FORM_003, (fal_place){ 1, 1 }, 1,
                      "save the file as UTF-8 without a byte order mark", "file starts with %s, expected plain UTF-8",
                      foreign);
         return false;
@@ -65,23 +65,23 @@ bool fal_yaml_scan_source(const char *bytes, size_t n, fal_arena *a, fal_file_di
         unsigned c = 0;
         size_t len = fal_utf8_next(bytes + i, n - i, &c);
         if (len == 0) {
-            fal_diagnose(d, FAL_MISTAKE, "FORM-004", at, 1, "save the file as UTF-8",
+            fal_diagnose(d, FAL_RULE_FORM_004, at, 1, "save the file as UTF-8",
                          "byte 0x%02x at offset %zu is not valid UTF-8", (unsigned)(unsigned char)bytes[i], i);
             whole = false;
             len = 1;
         } else if (c == '\r' && i + 1 < n && bytes[i + 1] == '\n') {
             ; /* the line end of other systems, which libyaml and editors count alike */
         } else if (is_control(c)) {
-            fal_diagnose(d, FAL_MISTAKE, "FORM-005", at, 1, c == '\r' ? "end lines with LF" : NULL,
+            fal_diagnose(d, FAL_RULE_FORM_005, at, 1, c == '\r' ? "end lines with LF" : NULL,
                          "control or line-break character U+%04X is not allowed", c);
             whole = false;
         } else if (fal_yaml_is_bidi(c)) {
             /* not fatal to the parser, but a reviewer would read another text than the program */
-            fal_diagnose(d, FAL_MISTAKE, "FORM-007", at, 1, NULL,
+            fal_diagnose(d, FAL_RULE_FORM_007, at, 1, NULL,
                          "bidirectional control U+%04X makes the text look other than it is", c);
         } else if (c == '%' && at.column == 1) {
             /* refused wherever a line starts with it: the library takes quadratic time over many %TAG lines */
-            fal_diagnose(d, FAL_MISTAKE, "FORM-009", at, 1, NULL,
+            fal_diagnose(d, FAL_RULE_FORM_009, at, 1, NULL,
                          "a line that starts with '%%' is a YAML directive; none is allowed");
             whole = false;
         }
@@ -120,23 +120,23 @@ fal_status fal_yaml_load(const char *path, fal_arena *a, fal_file_diagnosis *d, 
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0) {
-        fal_diagnose(d, FAL_MISTAKE, "FORM-001", none, 1, NULL, "cannot open: %s", strerror(errno));
+        fal_diagnose(d, FAL_RULE_FORM_001, none, 1, NULL, "cannot open: %s", strerror(errno));
         if (fd >= 0) close(fd);
         return d->failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while reading %s", path) : FAL_OK;
     }
     const char *bytes = NULL;
     size_t n = 0;
     if (!S_ISREG(st.st_mode)) {
-        fal_diagnose(d, FAL_MISTAKE, "FORM-001", none, 1, NULL, "not a regular file");
+        fal_diagnose(d, FAL_RULE_FORM_001, none, 1, NULL, "not a regular file");
     } else if (st.st_size > FAL_YAML_MAX_BYTES) {
-        fal_diagnose(d, FAL_MISTAKE, "FORM-002", none, 1, "split the contract",
+        fal_diagnose(d, FAL_RULE_FORM_002, none, 1, "split the contract",
                      "file has %lld bytes, at most %d are allowed", (long long)st.st_size, FAL_YAML_MAX_BYTES);
     } else {
         bytes = read_all(fd, (size_t)st.st_size, a, &n);
         if (!bytes && !a->failed) {
-            fal_diagnose(d, FAL_MISTAKE, "FORM-001", none, 1, NULL, "cannot read: %s", strerror(errno));
+            fal_diagnose(d, FAL_RULE_FORM_001, none, 1, NULL, "cannot read: %s", strerror(errno));
         } else if (bytes && n > (size_t)st.st_size) {
-            fal_diagnose(d, FAL_MISTAKE, "FORM-001", none, 1, NULL, "file grew while it was read");
+            fal_diagnose(d, FAL_RULE_FORM_001, none, 1, NULL, "file grew while it was read");
             bytes = NULL;
         }
     }

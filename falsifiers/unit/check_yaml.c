@@ -633,10 +633,10 @@ START_TEST(diagnoses_are_sorted_by_place)
 {
     fal_diagnoses all = { 0 };
     fal_file_diagnosis b = { .all = &all, .path = "b" }, a = { .all = &all, .path = "a" };
-    fal_diagnose(&b, FAL_MISTAKE, "X-1", (fal_place){ 1, 1 }, 1, NULL, "third");
-    fal_diagnose(&a, FAL_MISTAKE, "X-1", (fal_place){ 10, 2 }, 1, NULL, "second");
-    fal_diagnose(&a, FAL_WARNING, "X-1", (fal_place){ 9, 5 }, 1, NULL, "first");
-    fal_diagnose(&a, FAL_MISTAKE, "X-2", (fal_place){ 10, 2 }, 1, NULL, "second too");
+    fal_diagnose(&b, FAL_RULE_CON_001, (fal_place){ 1, 1 }, 1, NULL, "third");
+    fal_diagnose(&a, FAL_RULE_CON_001, (fal_place){ 10, 2 }, 1, NULL, "second");
+    fal_diagnose(&a, FAL_RULE_CON_101, (fal_place){ 9, 5 }, 1, NULL, "first");
+    fal_diagnose(&a, FAL_RULE_CON_002, (fal_place){ 10, 2 }, 1, NULL, "second too");
     ck_assert(fal_diagnoses_sort(&all));
     ck_assert_str_eq(all.items[0].message, "first");
     ck_assert(!all.items[0].is_error);

@@ -4,7 +4,7 @@
 
 #include "harness/contract.h"
 
-#define FAL_TEST_CONTRACTS "falsifiers/unit/contracts" /* the good contract, and the one that it depends on */
+#define FAL_TEST_CONTRACTS "falsifiers/unit/contracts/good" /* the good contract, and the one that it depends on */
 
 /* The least that a contract has; more keys of metadata may follow. */
 #define FAL_TEST_MINIMAL(more_metadata)                                                                                \
