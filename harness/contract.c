@@ -39,16 +39,15 @@ static bool ends_with(const char *s, const char *end)
     return n > m && strcmp(s + n - m, end) == 0;
 }
 
-static fal_status add_file(loader *l, const char *path, const struct stat *st, fal_error *err)
+static const char *base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
-    for (int i = 0; i < l->n; i++) {
-        const char *known = l->files[i]->contract.path, *known_slash = strrchr(known, '/');
-        if (l->stats[i].st_dev == st->st_dev && l->stats[i].st_ino == st->st_ino && st->st_ino != 0 &&
-            strcmp(known_slash ? known_slash + 1 : known, name) == 0)
-            return FAL_OK;
-    }
+    return slash ? slash + 1 : path;
+}
+
+static fal_status add_file(loader *l, const char *path, const struct stat *st, fal_error *err)
+{
+    const char *name = base_name(path);
     if (l->n == l->cap) {
         if (l->cap > INT_MAX / 2) return no_memory(err);
         const int cap = l->cap ? l->cap * 2 : 32;
@@ -71,7 +70,6 @@ static fal_status add_file(loader *l, const char *path, const struct stat *st, f
     f->d = (fal_file_diagnosis){ .all = l->diag, .path = f->contract.path };
     l->stats[l->n] = *st;
     l->files[l->n++] = f;
-    if (is_yaml) l->box->set.n_found++;
     return FAL_OK;
 }
 
@@ -105,6 +103,46 @@ static fal_status add_folder(loader *l, const char *folder, fal_error *err)
     return status;
 }
 
+/* A file that comes by two paths, with its place in the order in which it came. */
+typedef struct {
+    dev_t device;
+    ino_t inode;
+    const char *name;
+    int at;
+} identity;
+
+static int compare_identities(const void *pa, const void *pb)
+{
+    const identity *a = pa, *b = pb;
+    if (a->inode != b->inode) return a->inode < b->inode ? -1 : 1;
+    if (a->device != b->device) return a->device < b->device ? -1 : 1;
+    const int by_name = strcmp(a->name, b->name);
+    return by_name != 0 ? by_name : a->at < b->at ? -1 : 1;
+}
+
+/* Keeps the first of the paths by which a file came; one of two names is another contract. */
+static fal_status drop_repeated(loader *l, fal_error *err)
+{
+    identity *all = calloc((size_t)l->n + 1, sizeof *all);
+    if (!all) return no_memory(err);
+    for (int i = 0; i < l->n; i++)
+        all[i] = (identity){ l->stats[i].st_dev, l->stats[i].st_ino, base_name(l->files[i]->contract.path), i };
+    qsort(all, (size_t)l->n, sizeof *all, compare_identities);
+    for (int i = 1; i < l->n; i++)
+        if (all[i].inode != 0 && all[i].inode == all[i - 1].inode && all[i].device == all[i - 1].device &&
+            strcmp(all[i].name, all[i - 1].name) == 0)
+            l->files[all[i].at] = NULL;
+    int n = 0;
+    for (int i = 0; i < l->n; i++)
+        if (l->files[i]) {
+            l->box->set.n_found += ends_with(l->files[i]->contract.path, ".yaml");
+            l->files[n++] = l->files[i];
+        }
+    l->n = n;
+    free(all);
+    return FAL_OK;
+}
+
 static int compare_files(const void *pa, const void *pb)
 {
     const fal_contract_file *a = *(fal_contract_file *const *)pa, *b = *(fal_contract_file *const *)pb;
@@ -125,8 +163,9 @@ static fal_status find_files(loader *l, const char *const *paths, int n_paths, f
     if (l->n == 0)
         return fal_fail(err, FAL_ERR_NOTHING, "name a folder with contracts, or a contract",
                         "contracts: no path given");
-    qsort(l->files, (size_t)l->n, sizeof *l->files, compare_files);
-    return FAL_OK;
+    const fal_status status = drop_repeated(l, err);
+    if (status == FAL_OK) qsort(l->files, (size_t)l->n, sizeof *l->files, compare_files);
+    return status;
 }
 
 /* ---- reading ---- */

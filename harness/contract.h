@@ -105,6 +105,17 @@ typedef struct {
     fal_place place;
 } fal_falsifier;
 
+/* A dated, owned, bounded exception for one check: while it has not expired, a value beyond the check's limit and within
+   the waiver's own is waived instead of falsified. */
+typedef struct {
+    const char *id, *falsifier, *check;
+    const char *const *backends; int n_backends;  /* empty: all */
+    const char *owner, *reason;
+    const char *granted, *expires;                /* 2026-11-21; the last day on which it holds is `expires` */
+    fal_limit limit;                              /* looser than the check's; max or min */
+    fal_place place;
+} fal_waiver;
+
 typedef struct {
     const char *path, *stem;                      /* stem: file name without .yaml */
     char sha256[65];
@@ -117,6 +128,7 @@ typedef struct {
     const fal_stage *stages; int n_stages;
     const fal_prompt *prompts; int n_prompts;
     const fal_falsifier *falsifiers; int n_falsifiers;
+    const fal_waiver *waivers; int n_waivers;
     const char *const *blockers; int n_blockers;  /* open blockers of the contract as a whole */
     int n_equations;
 } fal_contract;

@@ -39,7 +39,7 @@ static const fal_key limit_keys[N_LIMIT_KEYS] = {
     [LIMIT_WARN] = { "warn", FAL_KEY_NUMBER, false, offsetof(limit_values, warn), FAL_NOT_STORED, NULL, NULL, false },
 };
 
-static void read_limit(fal_contract_file *f, const fal_yaml_node *node, fal_limit *out)
+void fal_limit_read(fal_contract_file *f, const fal_yaml_node *node, fal_limit *out)
 {
     const fal_yaml_node *found[N_LIMIT_KEYS];
     limit_values v = { 0 };
@@ -80,7 +80,7 @@ static void read_limit_full_size(fal_contract_file *f, const fal_yaml_node *node
 {
     const int before = f->d.n_errors;
     check->limit_full_size = (fal_limit){ .basis = check->limit.basis };
-    read_limit(f, node, &check->limit_full_size);
+    fal_limit_read(f, node, &check->limit_full_size);
     check->has_limit_full_size = f->d.n_errors == before && node->kind == FAL_YAML_MAP;
     if (check->has_limit_full_size && check->limit_full_size.kind != check->limit.kind)
         fal_diagnose(&f->d, FAL_RULE_CON_010, FAL_AT(node), NULL,
@@ -366,7 +366,7 @@ bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *
         check->observe = (fal_observe_kind)index_of(observes, v.observe);
         check_uses(f, node, v.observe, check->observe, found);
     }
-    if (found[LIMIT]) read_limit(f, found[LIMIT], &check->limit);
+    if (found[LIMIT]) fal_limit_read(f, found[LIMIT], &check->limit);
     if (found[LIMIT_FULL_SIZE]) read_limit_full_size(f, found[LIMIT_FULL_SIZE], check);
     if (found[PROMPTS]) check_prompts(f, found[PROMPTS], check, false);
     if (found[PROMPTS_FULL_SIZE]) check_prompts(f, found[PROMPTS_FULL_SIZE], check, true);
@@ -385,3 +385,6 @@ bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *
     *out = *check;
     return true;
 }
+
+const fal_object fal_object_check = { "check", keys, N_KEYS };
+const fal_object fal_object_limit = { "limit", limit_keys, N_LIMIT_KEYS };

@@ -49,6 +49,16 @@ typedef struct {
     bool distinct;              /* TEXTS: no entry twice */
 } fal_key;
 
+/* A kind of map of the schema with its table; contract_schema.def says what each key means and what stands under it. */
+typedef struct {
+    const char *name;
+    const fal_key *keys;
+    size_t n_keys;
+} fal_object;
+extern const fal_object fal_object_contract, fal_object_metadata, fal_object_amendment, fal_object_equation,
+    fal_object_obligation, fal_object_stage, fal_object_option, fal_object_prompt, fal_object_falsifier,
+    fal_object_waiver, fal_object_gate, fal_object_check, fal_object_limit;
+
 /* what    Reads node, which must be a map, by its table: stores scalars and lists of text into the struct at `into`
            (NULL when nothing is stored) and the node of every key that is there into found[] (as long as the table).
            Diagnoses unknown, missing, empty and ill-formed keys. what: "a falsifier", for messages.
@@ -75,6 +85,14 @@ size_t fal_count_names(const char *const *names); /* of a NULL-terminated list *
 
 /* what    Reads the tree into f->contract; contract_read.c */
 void fal_contract_read(fal_contract_file *f);
+/* what    Judges what no table can say: history, gate, stages, negative claims, bases; contract_rules.c */
+void fal_contract_judge(fal_contract_file *f);
+/* what    Reads `waivers`; the falsifiers must have been read; contract_waivers.c */
+void fal_waivers_read(fal_contract_file *f, const fal_yaml_node *list);
+/* what    Reads a limit without its basis; contract_check.c */
+void fal_limit_read(fal_contract_file *f, const fal_yaml_node *node, fal_limit *out);
+/* what    False after a diagnosis when text that should be a reason is a placeholder; contract_rules.c */
+bool fal_basis_is_reason(fal_contract_file *f, const fal_yaml_node *node, const char *name);
 /* what    Reads one entry of `check`; false when it is no map; contract_check.c */
 bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *out);
 /* what    Reads `shapes`, `then` and `with` of a check; with may be NULL where the kind of observation needs no key of

@@ -1,49 +1,11 @@
 /* Reading a contract's tree into its structs: one key table per object of the schema. */
-#include "harness/contract_keys.h"
+#include "harness/contract_rows.h"
 
 #include "harness/text.h"
 
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define NOWHERE FAL_NOT_STORED, FAL_NOT_STORED
-#define TEXT(name, required, type, member)                                                                             \
-    {                                                                                                                  \
-        name, FAL_KEY_TEXT, required, offsetof(type, member), FAL_NOT_STORED, NULL, NULL, false                        \
-    }
-#define ENUM(name, required, type, member, list)                                                                       \
-    {                                                                                                                  \
-        name, FAL_KEY_TEXT, required, offsetof(type, member), FAL_NOT_STORED, list, NULL, false                        \
-    }
-#define NAMED(name, required, type, member, form)                                                                      \
-    {                                                                                                                  \
-        name, FAL_KEY_TEXT, required, offsetof(type, member), FAL_NOT_STORED, NULL, form, false                        \
-    }
-#define TEXTS(name, required, type, member)                                                                            \
-    {                                                                                                                  \
-        name, FAL_KEY_TEXTS, required, offsetof(type, member), offsetof(type, n_##member), NULL, NULL, false           \
-    }
-#define NAMES(name, required, type, member, form)                                                                      \
-    {                                                                                                                  \
-        name, FAL_KEY_TEXTS, required, offsetof(type, member), offsetof(type, n_##member), NULL, form, true            \
-    }
-#define PROSE(name)                                                                                                    \
-    {                                                                                                                  \
-        name, FAL_KEY_TEXT, false, NOWHERE, NULL, NULL, false                                                          \
-    } /* checked, not kept */
-#define PROSE_LIST(name)                                                                                               \
-    {                                                                                                                  \
-        name, FAL_KEY_TEXTS, false, NOWHERE, NULL, NULL, false                                                         \
-    } /* the same */
-#define MAP(name, required)                                                                                            \
-    {                                                                                                                  \
-        name, FAL_KEY_MAP, required, NOWHERE, NULL, NULL, false                                                        \
-    }
-#define LIST(name, required)                                                                                           \
-    {                                                                                                                  \
-        name, FAL_KEY_LIST, required, NOWHERE, NULL, NULL, false                                                       \
-    }
 
 static const char *const contract_kinds[] = { "kernel", "schema", "pattern", "model-family", NULL };
 static const char *const contract_states[] = { "DRAFT", "ACTIVE_ALGORITHM_LEVEL", "ACTIVE_RUNTIME", NULL };
@@ -80,43 +42,7 @@ static const char *const obligation_types[] = { "invariant",
                                                 "subcontract",
                                                 NULL };
 
-/* A kind of item of a list: its table, where it goes, and what makes it unique. */
-typedef struct {
-    const char *list, *what;
-    const fal_key *keys;
-    size_t n_keys, size;
-    /* after the table has been read: what a table cannot say; false leaves the item out */
-    bool (*finish)(fal_contract_file *f, const fal_yaml_node *node, void *item, const fal_yaml_node *const *found);
-} item_kind;
-
-enum { MAX_ITEM_KEYS = 12, MAX_PROMPTS = 256 };
-
-/* Reads the maps of a list; *nodes (when wanted) gets the map of each item that was kept. */
-static int read_items(fal_contract_file *f, const fal_yaml_node *list, const item_kind *kind, const void **out,
-                      const fal_yaml_node ***nodes)
-{
-    if (!list || list->kind != FAL_YAML_LIST || list->n > INT_MAX) return 0;
-    if (list->n == 0)
-        fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(list), "leave the key out", "'%s' is an empty list",
-                     kind->list);
-    char *items = fal_arena_take(f->arena, list->n, kind->size);
-    const fal_yaml_node **from = fal_arena_take(f->arena, list->n, sizeof *from);
-    if (!items || !from) return 0;
-    int n = 0;
-    for (const fal_yaml_node *c = list->first; c; c = c->next) {
-        const fal_yaml_node *found[MAX_ITEM_KEYS];
-        char *item = items + (size_t)n * kind->size;
-        if (!fal_keys_read(f, c, kind->what, kind->keys, kind->n_keys, item, found) ||
-            (kind->finish && !kind->finish(f, c, item, found))) {
-            memset(item, 0, kind->size);
-            continue;
-        }
-        from[n++] = c;
-    }
-    *out = items;
-    if (nodes) *nodes = from;
-    return n;
-}
+enum { MAX_PROMPTS = 256 };
 
 /* ---- metadata ---- */
 
@@ -127,7 +53,7 @@ static const fal_key amendment_keys[] = {
     TEXT("title", true, fal_amendment, title),
     TEXT("description", false, fal_amendment, description),
 };
-static const item_kind amendments = { "amendment_history",   "an amendment",        amendment_keys,
+static const fal_item_kind amendments = { "amendment_history",   "an amendment",        amendment_keys,
                                       FAL_N(amendment_keys), sizeof(fal_amendment), NULL };
 
 enum { META_VERSION, META_HISTORY, N_META_NODES };
@@ -152,14 +78,8 @@ static void read_metadata(fal_contract_file *f, const fal_yaml_node *node)
         return;
     if (!c->kind) c->kind = "kernel";
     const void *items = NULL;
-    c->n_amendments = read_items(f, found[META_HISTORY], &amendments, &items, NULL);
+    c->n_amendments = fal_items_read(f, found[META_HISTORY], &amendments, &items, NULL);
     c->amendments = items;
-    bool told = c->n_amendments == 0 || !c->version;
-    for (int i = 0; !told && i < c->n_amendments; i++)
-        told = !c->amendments[i].version || strcmp(c->amendments[i].version, c->version) == 0;
-    if (!told)
-        fal_diagnose(&f->d, FAL_RULE_CON_103, FAL_AT(found[META_VERSION]), NULL,
-                     "version %s has no entry in amendment_history", fal_shown(f, c->version));
 }
 
 /* ---- equations and gate: checked, counted, not kept ---- */
@@ -212,7 +132,7 @@ static const fal_key obligation_keys[] = {
     { "tolerance", FAL_KEY_NUMBER, false, NOWHERE, NULL, NULL, false },
     PROSE("applies_to"),
 };
-static const item_kind obligations = { "proof_obligations",    "an obligation",        obligation_keys,
+static const fal_item_kind obligations = { "proof_obligations",    "an obligation",        obligation_keys,
                                        FAL_N(obligation_keys), sizeof(fal_obligation), finish_obligation };
 
 static bool finish_stage(fal_contract_file *f, const fal_yaml_node *node, void *item, const fal_yaml_node *const *found)
@@ -231,7 +151,7 @@ static const fal_key stage_keys[] = {
     TEXTS("blockers", false, fal_stage, blockers),
     PROSE_LIST("evidence"),
 };
-static const item_kind stages = { "implementation_stages", "a stage",         stage_keys,
+static const fal_item_kind stages = { "implementation_stages", "a stage",         stage_keys,
                                   FAL_N(stage_keys),       sizeof(fal_stage), finish_stage };
 
 static const fal_key option_keys[] = {
@@ -240,7 +160,7 @@ static const fal_key option_keys[] = {
     ENUM("decision", true, fal_option, decision, decisions),
     TEXT("why", true, fal_option, why),
 };
-static const item_kind options = { "options_considered", "an option",        option_keys,
+static const fal_item_kind options = { "options_considered", "an option",        option_keys,
                                    FAL_N(option_keys),   sizeof(fal_option), NULL };
 
 enum { PROMPT_NAME, PROMPT_TOKENS, PROMPT_FROM_ORACLE };
@@ -281,7 +201,7 @@ static bool finish_prompt(fal_contract_file *f, const fal_yaml_node *node, void 
     return prompt->name != NULL; /* looked up by name, so one without is of no use */
 }
 
-static const item_kind prompts = { "prompts",          "a prompt",         prompt_keys,
+static const fal_item_kind prompts = { "prompts",          "a prompt",         prompt_keys,
                                    FAL_N(prompt_keys), sizeof(fal_prompt), finish_prompt };
 
 /* ---- falsifiers ---- */
@@ -300,39 +220,6 @@ static const fal_key falsifier_keys[] = {
     TEXT("if_fails", true, fal_falsifier, if_fails),
 };
 
-typedef struct {
-    const char *name;
-    const fal_yaml_node *node;
-} named;
-
-static int compare_named(const void *pa, const void *pb)
-{
-    const named *a = pa, *b = pb;
-    const int by_name = strcmp(a->name, b->name);
-    if (by_name != 0) return by_name;
-    if (a->node->place.line != b->node->place.line) return a->node->place.line < b->node->place.line ? -1 : 1;
-    return a->node->place.column < b->node->place.column ? -1 : a->node->place.column > b->node->place.column;
-}
-
-/* Items of a list that share the value of `key` (their name within this list). */
-static void refuse_same_names(fal_contract_file *f, const fal_yaml_node *list, const char *key, const char *what)
-{
-    if (!list || list->kind != FAL_YAML_LIST) return;
-    named *items = fal_arena_take(f->arena, list->n, sizeof *items);
-    if (!items) return;
-    size_t n = 0;
-    for (const fal_yaml_node *c = list->first; c; c = c->next) {
-        const fal_yaml_node *name = fal_yaml_get(c, key);
-        if (name && name->kind == FAL_YAML_SCALAR && name->len > 0) items[n++] = (named){ name->text, name };
-    }
-    qsort(items, n, sizeof *items, compare_named);
-    for (size_t i = 1; i < n; i++)
-        if (strcmp(items[i - 1].name, items[i].name) == 0)
-            fal_diagnose(&f->d, FAL_RULE_CON_007, FAL_AT(items[i].node), NULL,
-                         "%s '%s' stands in line %d already", what, fal_shown(f, items[i].name),
-                         items[i - 1].node->place.line);
-}
-
 static void read_checks(fal_contract_file *f, const fal_yaml_node *list, fal_falsifier *out)
 {
     if (list->kind != FAL_YAML_LIST || list->n > INT_MAX) return;
@@ -344,7 +231,7 @@ static void read_checks(fal_contract_file *f, const fal_yaml_node *list, fal_fal
     for (const fal_yaml_node *c = list->first; c; c = c->next)
         if (fal_check_read(f, c, &checks[out->n_checks])) out->n_checks++;
     out->checks = checks;
-    refuse_same_names(f, list, "name", "a check named");
+    fal_items_refuse_same(f, list, "name", "a check named");
 }
 
 static bool finish_falsifier(fal_contract_file *f, const fal_yaml_node *node, void *item,
@@ -372,12 +259,12 @@ static bool finish_falsifier(fal_contract_file *f, const fal_yaml_node *node, vo
     return true;
 }
 
-static const item_kind falsifiers = { "falsification_tests", "a falsifier",         falsifier_keys,
+static const fal_item_kind falsifiers = { "falsification_tests", "a falsifier",         falsifier_keys,
                                       FAL_N(falsifier_keys), sizeof(fal_falsifier), finish_falsifier };
 
 /* ---- the contract ---- */
 
-enum { METADATA, EQUATIONS, OBLIGATIONS, STAGES, OPTIONS, PROMPTS, FALSIFIERS, GATE };
+enum { METADATA, EQUATIONS, OBLIGATIONS, STAGES, OPTIONS, PROMPTS, FALSIFIERS, WAIVERS, GATE };
 static const fal_key contract_keys[] = {
     [METADATA] = MAP("metadata", true),
     [EQUATIONS] = MAP("equations", false),
@@ -386,12 +273,13 @@ static const fal_key contract_keys[] = {
     [OPTIONS] = LIST("options_considered", false),
     [PROMPTS] = LIST("prompts", false),
     [FALSIFIERS] = LIST("falsification_tests", false),
+    [WAIVERS] = LIST("waivers", false),
     [GATE] = MAP("qa_gate", false),
     ENUM("status", true, fal_contract, status, contract_states),
     TEXTS("blockers", false, fal_contract, blockers),
 };
 
-_Static_assert(FAL_N(falsifier_keys) <= MAX_ITEM_KEYS && FAL_N(stage_keys) <= MAX_ITEM_KEYS, "raise MAX_ITEM_KEYS");
+_Static_assert(FAL_N(falsifier_keys) <= FAL_MAX_ITEM_KEYS && FAL_N(stage_keys) <= FAL_MAX_ITEM_KEYS, "raise FAL_MAX_ITEM_KEYS");
 
 void fal_contract_read(fal_contract_file *f)
 {
@@ -406,24 +294,39 @@ void fal_contract_read(fal_contract_file *f)
         const fal_yaml_node *in_gate[FAL_N(gate_keys)];
         fal_keys_read(f, found[GATE], "qa_gate", gate_keys, FAL_N(gate_keys), NULL, in_gate);
     }
-    c->n_obligations = read_items(f, found[OBLIGATIONS], &obligations, &items, &f->obligation_nodes);
+    c->n_obligations = fal_items_read(f, found[OBLIGATIONS], &obligations, &items, &f->obligation_nodes);
     c->obligations = items, items = NULL;
-    c->n_stages = read_items(f, found[STAGES], &stages, &items, &f->stage_nodes);
+    c->n_stages = fal_items_read(f, found[STAGES], &stages, &items, &f->stage_nodes);
     c->stages = items, items = NULL;
-    c->n_options = read_items(f, found[OPTIONS], &options, &items, NULL);
+    c->n_options = fal_items_read(f, found[OPTIONS], &options, &items, NULL);
     c->options = items, items = NULL;
-    refuse_same_names(f, found[OPTIONS], "id", "an option with id");
+    fal_items_refuse_same(f, found[OPTIONS], "id", "an option with id");
     if (found[PROMPTS] && found[PROMPTS]->n > MAX_PROMPTS) {
         fal_diagnose(&f->d, FAL_RULE_CON_008, FAL_AT(found[PROMPTS]), NULL, "a contract has at most %d prompts",
                      MAX_PROMPTS);
         found[PROMPTS] = NULL;
     }
-    c->n_prompts = read_items(f, found[PROMPTS], &prompts, &items, NULL);
+    c->n_prompts = fal_items_read(f, found[PROMPTS], &prompts, &items, NULL);
     c->prompts = items, items = NULL;
-    refuse_same_names(f, found[PROMPTS], "name", "a prompt named");
-    c->n_falsifiers = read_items(f, found[FALSIFIERS], &falsifiers, &items, &f->falsifier_nodes);
+    fal_items_refuse_same(f, found[PROMPTS], "name", "a prompt named");
+    c->n_falsifiers = fal_items_read(f, found[FALSIFIERS], &falsifiers, &items, &f->falsifier_nodes);
     c->falsifiers = items;
-    if (c->n_falsifiers == 0 && !found[FALSIFIERS] && c->kind && strcmp(c->kind, "kernel") == 0)
+    if (c->n_falsifiers == 0 && !found[FALSIFIERS])
         fal_diagnose(&f->d, FAL_RULE_CON_102, f->yaml.root->place, 1, NULL,
-                     "the contract of a kernel has no falsification_tests: nothing can refute it");
+                     "the contract has no falsification_tests: nothing can refute it");
+    if (found[WAIVERS]) fal_waivers_read(f, found[WAIVERS]);
+    fal_contract_judge(f);
 }
+
+/* ---- the tables, for the schema ---- */
+
+const fal_object fal_object_contract = { "contract", contract_keys, FAL_N(contract_keys) };
+const fal_object fal_object_metadata = { "metadata", metadata_keys, FAL_N(metadata_keys) };
+const fal_object fal_object_amendment = { "amendment", amendment_keys, FAL_N(amendment_keys) };
+const fal_object fal_object_equation = { "equation", equation_keys, FAL_N(equation_keys) };
+const fal_object fal_object_obligation = { "obligation", obligation_keys, FAL_N(obligation_keys) };
+const fal_object fal_object_stage = { "stage", stage_keys, FAL_N(stage_keys) };
+const fal_object fal_object_option = { "option", option_keys, FAL_N(option_keys) };
+const fal_object fal_object_prompt = { "prompt", prompt_keys, FAL_N(prompt_keys) };
+const fal_object fal_object_falsifier = { "falsifier", falsifier_keys, FAL_N(falsifier_keys) };
+const fal_object fal_object_gate = { "gate", gate_keys, FAL_N(gate_keys) };

@@ -12,6 +12,7 @@ typedef struct {
     int file, item;
     const fal_yaml_node *node; /* of the id itself */
     bool bound;                /* an obligation that a falsifier with a check tries to refute */
+    bool excused;              /* one that a falsifier names which says why it has no check, or is retired */
 } entry;
 
 typedef struct {
@@ -32,8 +33,9 @@ typedef struct {
     edge **edges;    /* of each file */
     int *n_edges;
     id_table obligations, falsifiers, stages;
-    bool *reached; /* files that the file at hand depends on, itself included */
+    int *reached, stamp; /* files that the file at hand depends on, itself included: those that carry its stamp */
     int *stack;
+    bool *weak; /* has no falsifier with a check, or depends on one that has none */
 } resolver;
 
 /* ---- ids ---- */
@@ -50,7 +52,7 @@ static int compare_entries(const void *pa, const void *pb)
 static void add_entry(id_table *t, int file, int item, const fal_yaml_node *map)
 {
     const fal_yaml_node *id = fal_yaml_get(map, "id");
-    if (id && id->kind == FAL_YAML_SCALAR && id->len > 0) t->items[t->n++] = (entry){ id->text, file, item, id, false };
+    if (id && id->kind == FAL_YAML_SCALAR && id->len > 0) t->items[t->n++] = (entry){ id->text, file, item, id, false, false };
 }
 
 static const char *where(fal_contract_file *f, const fal_contract_file *other, const fal_yaml_node *node)
@@ -183,6 +185,34 @@ static void refuse_cycle(const resolver *r, const int *path, int depth, const ed
     fal_text_free(&safe);
 }
 
+/* Something of it can be executed, or it could not be read and nothing is known. */
+static bool has_check(const fal_contract_file *f)
+{
+    if (!f->yaml.root) return true;
+    for (int i = 0; i < f->contract.n_falsifiers; i++)
+        if (f->contract.falsifiers[i].n_checks > 0 && !f->contract.falsifiers[i].retired) return true;
+    return false;
+}
+
+/* A dependency that nothing can refute lifts nobody. */
+static void judge_dependencies(const resolver *r, int file)
+{
+    fal_contract_file *f = r->files[file];
+    const bool active = f->contract.status && strncmp(f->contract.status, "ACTIVE", 6) == 0;
+    for (int i = 0; i < r->n_edges[file]; i++) {
+        const edge *e = &r->edges[file][i];
+        const char *stem = r->files[e->target]->contract.stem;
+        const bool itself = !has_check(r->files[e->target]);
+        if (!r->weak[e->target] || (!active && !itself)) continue; /* a draft hears of the next one only */
+        fal_diagnose(&f->d, active ? FAL_RULE_CON_023 : FAL_RULE_CON_107, FAL_AT(e->node),
+                     active ? "bind a falsifier of it, or lower the status to DRAFT" : "bind a falsifier of it",
+                     "%s %s no falsifier that can be executed%s%s", fal_shown(f, stem),
+                     itself ? "has" : "depends on a contract that has",
+                     active ? ", so this contract cannot be " : "; it keeps this contract a draft",
+                     active ? f->contract.status : "");
+    }
+}
+
 /* Depth first over all files; an edge back into the path at hand closes a circle. */
 static bool refuse_cycles(resolver *r)
 {
@@ -201,6 +231,8 @@ static bool refuse_cycles(resolver *r)
             if (next[at] == r->n_edges[at]) {
                 state[at] = DONE;
                 depth--;
+                r->weak[at] = !has_check(r->files[at]);
+                for (int e = 0; e < r->n_edges[at]; e++) r->weak[at] |= r->weak[r->edges[at][e].target];
                 continue;
             }
             const edge *e = &r->edges[at][next[at]++];
@@ -218,18 +250,18 @@ static bool refuse_cycles(resolver *r)
 /* Marks what a file depends on, directly or not; false when some of it could not be read, so that nothing is known. */
 static bool reach(resolver *r, int from)
 {
-    memset(r->reached, 0, (size_t)r->n * sizeof *r->reached);
+    r->stamp++;
     bool known = true;
     int depth = 0;
     r->stack[depth++] = from;
-    r->reached[from] = true;
+    r->reached[from] = r->stamp;
     while (depth > 0) {
         const int at = r->stack[--depth];
         if (!r->files[at]->yaml.root) known = false;
         for (int i = 0; i < r->n_edges[at]; i++) {
             const int target = r->edges[at][i].target;
-            if (r->reached[target]) continue;
-            r->reached[target] = true;
+            if (r->reached[target] == r->stamp) continue;
+            r->reached[target] = r->stamp;
             r->stack[depth++] = target;
         }
     }
@@ -246,22 +278,24 @@ static const char *suggest_id(const resolver *r, fal_contract_file *f, const cha
     if (!names) return NULL;
     size_t n = 0;
     for (size_t i = 0; i < r->obligations.n && n < SUGGEST_AMONG; i++)
-        if (r->reached[r->obligations.items[i].file]) names[n++] = r->obligations.items[i].id;
+        if (r->reached[r->obligations.items[i].file] == r->stamp) names[n++] = r->obligations.items[i].id;
     const char *nearest = fal_nearest(id, names, n);
     return nearest ? fal_suggest(f, id, names, n)
                    : "obligations of this contract and of those in depends_on can be cited";
 }
 
 /* Resolves the ids of a list; binds them when a falsifier with a check cites them. */
-static void resolve_obligations(const resolver *r, int file, const fal_yaml_node *list, bool binds, bool known)
+static void resolve_obligations(const resolver *r, int file, const fal_yaml_node *list, bool binds, bool excuses,
+                                bool known)
 {
     fal_contract_file *f = r->files[file];
     for (const fal_yaml_node *c = list && list->kind == FAL_YAML_LIST ? list->first : NULL; c; c = c->next) {
         if (c->kind != FAL_YAML_SCALAR || !fal_form_id.fits(c->text)) continue;
         entry *first = find_id(&r->obligations, c->text), *end = r->obligations.items + r->obligations.n, *e = first;
-        while (e && e < end && strcmp(e->id, c->text) == 0 && !r->reached[e->file]) e++;
+        while (e && e < end && strcmp(e->id, c->text) == 0 && r->reached[e->file] != r->stamp) e++;
         if (e && e < end && strcmp(e->id, c->text) == 0) {
-            if (binds) e->bound = true;
+            e->bound |= binds;
+            e->excused |= excuses;
         } else if (first) {
             fal_diagnose(&f->d, FAL_RULE_CON_011, FAL_AT(c), "add its contract to depends_on",
                          "obligation '%s' is of contract %s, which this one does not depend on", fal_shown(f, c->text),
@@ -291,8 +325,12 @@ static void warn_unbound(const resolver *r)
     for (size_t i = 0; i < r->obligations.n; i++) {
         const entry *e = &r->obligations.items[i];
         fal_contract_file *f = r->files[e->file];
-        if (!e->bound)
-            fal_diagnose(&f->d, FAL_RULE_CON_101, FAL_AT(e->node), NULL,
+        if (!e->bound && e->excused)
+            fal_diagnose(&f->d, FAL_RULE_CON_109, FAL_AT(e->node), NULL,
+                         "obligation '%s' is unbound: the falsifiers that name it have no check, and say why",
+                         fal_shown(f, e->id));
+        else if (!e->bound)
+            fal_diagnose(&f->d, FAL_RULE_CON_101, FAL_AT(e->node), "name it in a falsifier with a check",
                          "no falsifier with a check tries to refute obligation '%s'", fal_shown(f, e->id));
     }
 }
@@ -305,15 +343,18 @@ fal_status fal_contract_resolve(fal_contract_file *const *files, int n, fal_erro
     r.n_edges = fal_arena_take(&r.arena, count, sizeof *r.n_edges);
     r.reached = fal_arena_take(&r.arena, count, sizeof *r.reached);
     r.stack = fal_arena_take(&r.arena, count, sizeof *r.stack);
+    r.weak = fal_arena_take(&r.arena, count, sizeof *r.weak);
     if (!r.arena.failed && collect_ids(&r) && collect_edges(&r) && refuse_cycles(&r)) {
         for (int i = 0; i < n; i++) {
             const fal_contract *c = &files[i]->contract;
             const bool known = reach(&r, i);
+            judge_dependencies(&r, i);
             for (int k = 0; k < c->n_stages; k++)
-                resolve_obligations(&r, i, fal_yaml_get(files[i]->stage_nodes[k], "obligations"), false, known);
+                resolve_obligations(&r, i, fal_yaml_get(files[i]->stage_nodes[k], "obligations"), false, false, known);
             for (int k = 0; k < c->n_falsifiers; k++) {
                 resolve_obligations(&r, i, fal_yaml_get(files[i]->falsifier_nodes[k], "obligations"),
-                                    c->falsifiers[k].n_checks > 0 && !c->falsifiers[k].retired, known);
+                                    c->falsifiers[k].n_checks > 0 && !c->falsifiers[k].retired,
+                                    c->falsifiers[k].unbound_because || c->falsifiers[k].retired, known);
                 resolve_upheld(&r, files[i], files[i]->falsifier_nodes[k]);
             }
         }

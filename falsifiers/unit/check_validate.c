@@ -45,7 +45,7 @@ START_TEST(validate_counts_and_exits)
     validate(&r, 2, (const char *[]){ "validate", FAL_TEST_CONTRACTS });
     ck_assert_int_eq(r.status, 0);
     ck_assert_str_eq(r.out, "contracts    2 found, 2 read as YAML, 2 valid\n"
-                            "falsifiers   5 = 3 bound (6 checks) + 1 unbound + 1 retired\n"
+                            "falsifiers   6 = 4 bound (7 checks) + 1 unbound + 1 retired\n"
                             "obligations  3 of 3 have a bound falsifier\n");
     ck_assert_str_eq(r.err, "");
     forget(&r);
