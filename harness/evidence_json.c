@@ -1,6 +1,7 @@
 /* Evidence as JSON: one falsifier on one backend, with every case, its numbers and its provenance. */
 #include "harness/digest.h"
 #include "harness/evidence.h"
+#include "harness/run_waivers.h"
 #include "harness/text.h"
 
 #include <math.h>
@@ -106,6 +107,7 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
     json_object_set_new(j, "n_compared", json_integer((json_int_t)v->n_compared));
     json_object_set_new(j, "observed", json_string(fal_observe_kind_name(c->observe)));
     if (v->detail[0]) json_object_set_new(j, "detail", fal_json_text(v->detail));
+    if (r->waiver) json_object_set_new(j, "waiver", fal_waiver_json(r->waiver));
     if (c->observe == FAL_OBSERVE_OP) {
         json_object_set_new(j, "op", fal_json_text(c->op));
         json_object_set_new(j, "shape", c->n_shapes ? fal_json_params(&c->shapes[0]) : json_object());

@@ -1,5 +1,6 @@
 /* The run as a table for people: survivors first and short, failures last and whole, denominators at the end. */
 #include "harness/report.h"
+#include "harness/run_waivers.h"
 
 #include "harness/text.h"
 
@@ -250,6 +251,8 @@ void fal_report_run(const fal_run *run, const fal_report_options *o, FILE *f)
     print_contracts(run, o->colour, f);
     print_reasons(run, FAL_BLOCKED, o->colour, f);
     print_reasons(run, FAL_NOT_RUN, o->colour, f);
+    print_reasons(run, FAL_WAIVED, o->colour, f);
+    fal_report_waivers(run, o->colour, f);
     fal_report_claims(plan, o->options->verbose, o->colour, f);
     print_failures(run, o, f);
 

@@ -1,6 +1,7 @@
 /* The run as one JSON document. */
 #include "harness/evidence.h"
 #include "harness/report.h"
+#include "harness/run_waivers.h"
 
 #include <string.h>
 
@@ -32,6 +33,7 @@ static json_t *case_json(const fal_run *run, const fal_case *k, const fal_result
                             json_pack("{s:o, s:o, s:o}", "place", fal_json_text(v->worst), "got",
                                       fal_json_number(v->got), "want", fal_json_number(v->want)));
     if (v->detail[0]) json_object_set_new(j, "detail", fal_json_text(v->detail));
+    if (r->waiver) json_object_set_new(j, "waiver", fal_waiver_json(r->waiver));
     if (r->log_tail) json_object_set_new(j, "log_tail", fal_json_text(r->log_tail));
     return j;
 }
@@ -66,6 +68,7 @@ json_t *fal_report_run_json(const fal_run *run, const fal_report_options *o)
     json_object_set_new(j, "seed", o->options->has_seed ? fal_json_u64(o->options->seed) : json_null());
     json_object_set_new(j, "unbound", fal_report_claims_json(plan->unbound, plan->n_unbound, false));
     json_object_set_new(j, "retired", fal_report_claims_json(plan->retired, plan->n_retired, true));
+    json_object_set_new(j, "waivers", fal_report_waivers_json(run));
     json_object_set(j, "kernels", run->kernels);
     json_object_set_new(j, "evidence", fal_json_text(o->evidence));
     json_object_set_new(j, "started", json_string(run->started));

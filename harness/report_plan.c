@@ -114,6 +114,18 @@ static void print_counts(const char *label, const plan_counts *c, FILE *f)
     fprintf(f, "; %d required\n", c->required);
 }
 
+/* What the contract excuses beforehand. */
+static void print_waivers(const fal_contract *c, FILE *f)
+{
+    for (int i = 0; i < c->n_waivers; i++) {
+        const fal_waiver *w = &c->waivers[i];
+        fprintf(f, "  waiver     %s of %s/%s up to %s %g, owner ", w->id, w->falsifier, w->check,
+                w->limit.kind == FAL_LIMIT_MAX ? "max" : "min", w->limit.value);
+        fal_report_put(f, w->owner);
+        fprintf(f, ", expires %s\n", w->expires);
+    }
+}
+
 void fal_report_plan(const fal_plan *plan, const fal_report_options *o, FILE *f)
 {
     fprintf(f, "falsify %s (%s)\n", FAL_VERSION, o->revision);
@@ -131,6 +143,7 @@ void fal_report_plan(const fal_plan *plan, const fal_report_options *o, FILE *f)
         print_contract_head(c, o->colour, f);
         for (int k = 0; k < plan->n_cases; k++)
             if (plan->cases[k].contract == c) print_case(&plan->cases[k], plan, o->colour, f);
+        print_waivers(c, f);
         const plan_counts n = count(plan, c, NULL);
         print_counts("  ", &n, f);
     }

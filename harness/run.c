@@ -207,6 +207,7 @@ fal_status fal_run_make(const fal_plan *plan, const fal_run_options *options, fa
     }
     const double t0 = now();
     fal_time_text(r->run.started);
+    snprintf(r->run.today, sizeof r->run.today, "%.10s", options->today ? options->today : r->run.started);
     for (int i = 0; i < plan->n_cases; i++) uses_model |= plan->cases[i].uses_model && !plan->cases[i].blocked;
     if (uses_model) {
         if (stat(plan->model, &before) != 0)

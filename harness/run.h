@@ -13,6 +13,7 @@ typedef struct {
     bool executed;        /* an observation under trial was attempted */
     const char *log_tail; /* last words of a lost observer, untrusted; NULL when there are none */
     json_t *ran;          /* about.ran of the observation under trial, or NULL */
+    const fal_waiver *waiver; /* that made it waived, or NULL */
     json_t *throughput;   /* about.throughput of it, or NULL: times, clocks and bandwidth are evidence too */
 } fal_result;
 
@@ -23,6 +24,7 @@ typedef struct {
     char model_sha256[65];          /* empty when no case needed the model */
     json_t *kernels;                /* {backend: {kernel: launches}} over all observations */
     char started[24], finished[24]; /* 2026-11-21T05:40:12Z */
+    char today[11];                 /* by which waivers expire: 2026-11-21 */
     double seconds;
 } fal_run;
 
@@ -34,6 +36,7 @@ typedef struct {
     bool fail_fast;
     int repeat;        /* times that each observation is made, of which the last is judged; 0 counts as 1 */
     bool nvtx;         /* observers mark their forward passes for a profiler */
+    const char *today; /* 2026-11-21, by which waivers expire; NULL: the day on which the run starts (UTC) */
     const volatile int *stop; /* may be NULL */
     FILE *progress;           /* a terminal to keep one line on, or NULL */
 } fal_run_options;

@@ -1,5 +1,7 @@
 /* From the outcomes of a case's observations to its verdict. */
 #include "harness/run_parts.h"
+#include "harness/run_waivers.h"
+#include "harness/waiver.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -175,4 +177,6 @@ void fal_run_judge(fal_run_parts *r, int case_index)
     if (lost->kind == FAL_OUTCOME_DONE && k->again >= 0) lost = &r->observed[k->again].outcome;
     if (lost->kind != FAL_OUTCOME_DONE && lost->log_tail[0]) result->log_tail = strdup(lost->log_tail);
     if (result->verdict.kind == FAL_FALSIFIED) try_again(r, k, &result->verdict);
+    const fal_waiver *w = fal_waiver_of(k->contract, k->falsifier->id, k->check->name, k->backend);
+    if (fal_waive(w, r->run.today, &result->verdict)) result->waiver = w;
 }
