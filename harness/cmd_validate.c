@@ -15,6 +15,7 @@ static const char usage[] = "falsify validate [PATHS] [--color=auto|always|never
 typedef struct {
     const char **paths; /* owned, the strings are not */
     int n_paths;
+    fal_profile profile;
     bool colour, help;
 } arguments;
 
@@ -34,6 +35,8 @@ static fal_status parse(int argc, char **argv, const fal_cmd_env *env, arguments
             out->help = true;
         } else if (strncmp(arg, "--color=", 8) == 0) {
             when = arg + 8;
+        } else if (strcmp(arg, "--profile") == 0 && i + 1 < argc && fal_profile_find(argv[i + 1]) >= 0) {
+            out->profile = (fal_profile)fal_profile_find(argv[++i]);
         } else if (strcmp(arg, "--color") == 0 && i + 1 < argc) {
             when = argv[++i];
         } else {
@@ -148,7 +151,7 @@ static fal_status validate(const arguments *args, const fal_cmd_env *env, fal_er
     counts c = { 0 };
     bool failed = false;
     int n_misjudged = 0;
-    fal_status status = fal_contract_set_load(args->paths, args->n_paths, &set, &diag, err);
+    fal_status status = fal_contract_set_load_as(args->paths, args->n_paths, args->profile, &set, &diag, err);
     if (status != FAL_OK && status != FAL_ERR_INPUT) goto out;
 
     for (int i = 0; i < set->n_contracts; i++)

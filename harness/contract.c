@@ -1,7 +1,7 @@
 /* Loading a set of contracts: finding the files, reading each, resolving references, and handing out what is whole. */
 #include "harness/contract.h"
 
-#include "harness/contract_keys.h"
+#include "harness/contract_pv.h"
 #include "harness/digest.h"
 #include "harness/text.h"
 
@@ -22,6 +22,7 @@ typedef struct {
     box *box;
     fal_diagnoses *diag;
     fal_contract_file **files;
+    fal_profile profile;
     struct stat *stats; /* in parallel, to know a file that comes by two paths */
     int n, cap;
 } loader;
@@ -67,7 +68,7 @@ static fal_status add_file(loader *l, const char *path, const struct stat *st, f
     const bool is_yaml = ends_with(name, ".yaml");
     f->contract.stem = fal_arena_copy(a, name, strlen(name) - (is_yaml ? strlen(".yaml") : 0));
     if (a->failed) return no_memory(err);
-    f->d = (fal_file_diagnosis){ .all = l->diag, .path = f->contract.path };
+    f->d = (fal_file_diagnosis){ .all = l->diag, .path = f->contract.path, .profile = l->profile };
     l->stats[l->n] = *st;
     l->files[l->n++] = f;
     return FAL_OK;
@@ -196,7 +197,16 @@ static fal_status read_file(fal_contract_file *f, const fal_contract_file *befor
         status = fal_sha256(f->yaml.source, f->yaml.size, f->contract.sha256, err);
         if (status != FAL_OK) return status;
     }
-    if (f->yaml.root) fal_contract_read(f);
+    if (!f->yaml.root) return FAL_OK;
+    if (f->d.profile == FAL_PROFILE_PV) {
+        fal_pv_read(f);
+        return FAL_OK;
+    }
+    fal_contract_read(f);
+    if (f->yaml.root->kind == FAL_YAML_MAP) {
+        const fal_pv v = fal_pv_view(f);
+        fal_pv_judge(&v);
+    }
     return FAL_OK;
 }
 
@@ -229,11 +239,18 @@ static fal_status build_set(loader *l, fal_error *err)
 fal_status fal_contract_set_load(const char *const *paths, int n_paths, fal_contract_set **out, fal_diagnoses *diag,
                                  fal_error *err)
 {
-    loader l = { .box = calloc(1, sizeof *l.box), .diag = diag };
+    return fal_contract_set_load_as(paths, n_paths, FAL_PROFILE_STRICT, out, diag, err);
+}
+
+fal_status fal_contract_set_load_as(const char *const *paths, int n_paths, fal_profile profile, fal_contract_set **out,
+                                    fal_diagnoses *diag, fal_error *err)
+{
+    loader l = { .box = calloc(1, sizeof *l.box), .diag = diag, .profile = profile };
     fal_status status = l.box ? find_files(&l, paths, n_paths, err) : no_memory(err);
     for (int i = 0; status == FAL_OK && i < l.n; i++)
         status = read_file(l.files[i], i > 0 ? l.files[i - 1] : NULL, err);
-    if (status == FAL_OK) status = fal_contract_resolve(l.files, l.n, err);
+    if (status == FAL_OK)
+        status = profile == FAL_PROFILE_PV ? fal_pv_resolve(l.files, l.n, err) : fal_contract_resolve(l.files, l.n, err);
     if (status == FAL_OK) status = build_set(&l, err);
     free(l.files);
     free(l.stats);

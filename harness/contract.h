@@ -158,6 +158,10 @@ typedef struct { fal_diagnosis *items; size_t n, cap; } fal_diagnoses;
            file was found. *out is set also on FAL_ERR_INPUT, holding the files that are whole.
    owns    *out: fal_contract_set_free; *diag: fal_diagnoses_free */
 fal_status fal_contract_set_load(const char *const *paths, int n_paths, fal_contract_set **out, fal_diagnoses *diag, fal_error *err);
+/* what    The same by the rules of a profile. Under pv foreign contracts are read, in both generations of their schema
+           and with their legacy blocks; everything in them is prose here, so all of their falsifiers are unbound, and an
+           obligation without an id has an empty one. */
+fal_status fal_contract_set_load_as(const char *const *paths, int n_paths, fal_profile profile, fal_contract_set **out, fal_diagnoses *diag, fal_error *err);
 void fal_contract_set_free(fal_contract_set *set);
 void fal_diagnoses_free(fal_diagnoses *d);
 /* what    Prints diagnoses like a compiler: file:line:column, source line, caret at display width, suggestion. */

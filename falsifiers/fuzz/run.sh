@@ -22,7 +22,7 @@ sources() {
     observation) echo harness/observation.c harness/error.c harness/text*.c -ljansson ;;
     spec) echo harness/spec_json.c harness/arena.c harness/error.c -ljansson ;;
     contract) echo harness/contract*.c harness/yaml*.c harness/diagnosis.c harness/rules.c harness/arena.c harness/text*.c harness/error.c \
-        harness/digest.c harness/sites.c harness/type.c -lyaml -lcrypto ;;
+        harness/digest.c harness/claims.c harness/sites.c harness/type.c -lyaml -lcrypto ;;
     esac
 }
 
