@@ -24,6 +24,9 @@ typedef struct {
 int fal_cmd_help(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_version(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_validate(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_explain(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_schema(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_init(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_plan(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_run(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_devices(int argc, char **argv, const fal_cmd_env *env, fal_error *err);

@@ -11,7 +11,10 @@ extern const char fal_revision[], fal_cu_toolkit[], fal_cu_archs[]; /* made by t
 static const fal_cmd commands[] = {
     { "run", fal_cmd_run, "run the plan: observe, judge, write evidence, report" },
     { "plan", fal_cmd_plan, "list every case, and why it will or will not run" },
-    { "validate", fal_cmd_validate, "check contracts for form and references" },
+    { "validate", fal_cmd_validate, "judge contracts: form, references, rules of content" },
+    { "explain", fal_cmd_explain, "what a code of validate means, why, and what to do" },
+    { "schema", fal_cmd_schema, "JSON Schema of contracts, for editors" },
+    { "init", fal_cmd_init, "write a new contract to start from" },
     { "devices", fal_cmd_devices, "what each backend could run on, or why it cannot" },
     { "inspect", fal_cmd_inspect, "what is in a model file" },
     { "observe", fal_cmd_observe, "make one observation, or serve as observer" },

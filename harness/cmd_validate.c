@@ -1,195 +1,188 @@
 /* falsify validate [PATHS]: are the contracts well formed, do their references resolve, and what is in them. */
 #include "harness/cmd.h"
-#include "harness/contract.h"
-#include "harness/diagnosis.h"
-#include "harness/judge.h"
 #include "harness/text.h"
+#include "harness/validation.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-static const char usage[] = "falsify validate [PATHS] [--color=auto|always|never]";
+static const char usage[] = "falsify validate [PATHS] [--profile strict|pv] [--format text|json|sarif|github] [options]";
 
-/* ---- arguments ---- */
+typedef enum { AS_TEXT, AS_JSON, AS_SARIF, AS_GITHUB, N_FORMATS } format;
+static const char *const formats[N_FORMATS] = { "text", "json", "sarif", "github" };
 
 typedef struct {
     const char **paths; /* owned, the strings are not */
     int n_paths;
     fal_profile profile;
-    bool colour, help;
+    format format;
+    fal_validation_style style;
+    bool deny_warnings, help;
+    const char *when; /* colour */
+    char today[11];
 } arguments;
+
+/* ---- arguments ---- */
+
+static fal_status read_today(arguments *out, const char *s, fal_error *err)
+{
+    int y = 0, m = 0, d = 0, n = 0;
+    if (strlen(s) != 10 || sscanf(s, "%4d-%2d-%2d%n", &y, &m, &d, &n) != 3 || n != 10 || m < 1 || m > 12 || d < 1 || d > 31)
+        return fal_fail(err, FAL_ERR_USAGE, usage, "validate: --today is '%.40s', expected a date as in 2026-11-25", s);
+    memcpy(out->today, s, sizeof out->today);
+    return FAL_OK;
+}
+
+static fal_status read_max(arguments *out, const char *s, fal_error *err)
+{
+    char *end = NULL;
+    const long n = strtol(s, &end, 10);
+    if (end == s || *end || n < 0 || n > INT_MAX || *s == '+' || *s == ' ')
+        return fal_fail(err, FAL_ERR_USAGE, usage, "validate: --max is '%.40s', expected a whole number from 0 on", s);
+    out->style.most = (size_t)n;
+    return FAL_OK;
+}
+
+/* An option with a value, `--name value` or `--name=value`; false when arg is none of that name. */
+static bool has_value(const char *name, int argc, char **argv, int *i, const char **value)
+{
+    const size_t n = strlen(name);
+    if (strncmp(argv[*i], name, n) != 0) return false;
+    if (argv[*i][n] == '=') {
+        *value = argv[*i] + n + 1;
+        return true;
+    }
+    if (argv[*i][n] || *i + 1 >= argc) return false;
+    *value = argv[++*i];
+    return true;
+}
+
+static fal_status read_option(arguments *out, int argc, char **argv, int *i, fal_error *err)
+{
+    static const char *const names[] = { "--profile", "--format", "--deny-warnings", "--notes", "--map", "--max", "--today", "--color", "--help" };
+    const char *value = NULL, *arg = argv[*i];
+    if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
+        out->help = true;
+    } else if (strcmp(arg, "--deny-warnings") == 0) {
+        out->deny_warnings = true;
+    } else if (strcmp(arg, "--notes") == 0) {
+        out->style.notes = true;
+    } else if (strcmp(arg, "--map") == 0) {
+        out->style.map = true;
+    } else if (has_value("--profile", argc, argv, i, &value)) {
+        const int profile = fal_profile_find(value);
+        if (profile < 0) return fal_fail(err, FAL_ERR_USAGE, usage, "validate: --profile is '%.40s', expected strict or pv", value);
+        out->profile = (fal_profile)profile;
+    } else if (has_value("--format", argc, argv, i, &value)) {
+        int f = 0;
+        while (f < N_FORMATS && strcmp(formats[f], value) != 0) f++;
+        if (f == N_FORMATS) return fal_fail(err, FAL_ERR_USAGE, usage, "validate: --format is '%.40s', expected text, json, sarif or github", value);
+        out->format = (format)f;
+    } else if (has_value("--max", argc, argv, i, &value)) {
+        return read_max(out, value, err);
+    } else if (has_value("--today", argc, argv, i, &value)) {
+        return read_today(out, value, err);
+    } else if (has_value("--color", argc, argv, i, &value)) {
+        if (strcmp(value, "always") != 0 && strcmp(value, "never") != 0 && strcmp(value, "auto") != 0)
+            return fal_fail(err, FAL_ERR_USAGE, usage, "validate: --color is '%.100s', expected auto, always or never", value);
+        out->when = value;
+    } else {
+        const char *near = fal_nearest(arg, names, sizeof names / sizeof names[0]);
+        return fal_fail(err, FAL_ERR_USAGE, usage, "validate: unknown option '%.100s', or one without its value%s%s%s", arg,
+                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    return FAL_OK;
+}
 
 static fal_status parse(int argc, char **argv, const fal_cmd_env *env, arguments *out, fal_error *err)
 {
+    *out = (arguments){ .when = "auto", .style.most = 100 };
     out->paths = calloc((size_t)argc + 1, sizeof *out->paths);
     if (!out->paths) return fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while reading the command line");
-    const char *when = "auto";
+    const time_t now = time(NULL);
+    struct tm utc;
+    if (!gmtime_r(&now, &utc) || strftime(out->today, sizeof out->today, "%Y-%m-%d", &utc) == 0) memcpy(out->today, "1970-01-01", 11);
     bool options = true;
     for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i];
-        if (!options || arg[0] != '-') {
-            out->paths[out->n_paths++] = arg;
-        } else if (strcmp(arg, "--") == 0) {
+        if (!options || argv[i][0] != '-') {
+            out->paths[out->n_paths++] = argv[i];
+        } else if (strcmp(argv[i], "--") == 0) {
             options = false;
-        } else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
-            out->help = true;
-        } else if (strncmp(arg, "--color=", 8) == 0) {
-            when = arg + 8;
-        } else if (strcmp(arg, "--profile") == 0 && i + 1 < argc && fal_profile_find(argv[i + 1]) >= 0) {
-            out->profile = (fal_profile)fal_profile_find(argv[++i]);
-        } else if (strcmp(arg, "--color") == 0 && i + 1 < argc) {
-            when = argv[++i];
         } else {
-            return fal_fail(err, FAL_ERR_USAGE, usage, "validate: unknown option '%.100s', or one without its value",
-                            arg);
+            const fal_status status = read_option(out, argc, argv, &i, err);
+            if (status) return status;
         }
     }
-    const bool always = strcmp(when, "always") == 0;
-    if (!always && strcmp(when, "never") != 0 && strcmp(when, "auto") != 0)
-        return fal_fail(err, FAL_ERR_USAGE, usage, "validate: --color is '%.100s', expected auto, always or never",
-                        when);
-    out->colour = always || (strcmp(when, "auto") == 0 && env->err_is_terminal && !env->no_color);
+    out->style.colour = strcmp(out->when, "always") == 0 || (strcmp(out->when, "auto") == 0 && env->err_is_terminal && !env->no_color);
     if (out->n_paths == 0) out->paths[out->n_paths++] = "contracts/";
     return FAL_OK;
-}
-
-/* ---- judgements: known here and not to the loader, which stands before them ---- */
-
-static int refuse_unknown_judgements(const fal_contract *c, fal_diagnoses *all, bool *failed)
-{
-    fal_file_diagnosis d = { .all = all, .path = c->path };
-    const char *names[256];
-    int n = 0;
-    const fal_judgement *known = fal_judgement_all(&n);
-    size_t n_names = 0;
-    for (int i = 0; i < n && n_names < sizeof names / sizeof names[0]; i++) names[n_names++] = known[i].name;
-    for (int i = 0; i < c->n_falsifiers; i++)
-        for (int k = 0; k < c->falsifiers[i].n_checks; k++) {
-            const fal_check *check = &c->falsifiers[i].checks[k];
-            if (fal_judgement_find(check->judge)) continue;
-            char hint[160] = "falsifiers/judgements.def lists the judgements";
-            const char *nearest = fal_nearest(check->judge, names, n_names);
-            if (nearest) snprintf(hint, sizeof hint, "did you mean '%s'?", nearest);
-            fal_diagnose(&d, FAL_RULE_CON_017, check->place, 1, hint, "%s/%s: there is no judgement '%s'",
-                         c->falsifiers[i].id, check->name, check->judge);
-        }
-    fal_diagnose_hidden(&d);
-    if (d.failed) *failed = true;
-    return d.n_errors;
-}
-
-/* ---- summary ---- */
-
-static int compare_ids(const void *pa, const void *pb)
-{
-    return strcmp(*(const char *const *)pa, *(const char *const *)pb);
-}
-
-typedef struct {
-    int bound, unbound, retired, checks, obligations, obligations_bound;
-} counts;
-
-/* Ids of obligations mean one thing over all files, so citations are counted over all of them. */
-static fal_status count(const fal_contract_set *set, counts *out, fal_error *err)
-{
-    size_t n_cited = 0;
-    for (int i = 0; i < set->n_contracts; i++)
-        for (int k = 0; k < set->contracts[i]->n_falsifiers; k++)
-            n_cited += (size_t)set->contracts[i]->falsifiers[k].n_obligations;
-    const char **cited = calloc(n_cited + 1, sizeof *cited);
-    if (!cited) return fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while counting falsifiers");
-    n_cited = 0;
-    for (int i = 0; i < set->n_contracts; i++)
-        for (int k = 0; k < set->contracts[i]->n_falsifiers; k++) {
-            const fal_falsifier *f = &set->contracts[i]->falsifiers[k];
-            out->checks += f->n_checks;
-            if (f->retired)
-                out->retired++;
-            else if (f->n_checks == 0)
-                out->unbound++;
-            else
-                out->bound++;
-            for (int o = 0; !f->retired && f->n_checks > 0 && o < f->n_obligations; o++)
-                cited[n_cited++] = f->obligations[o];
-        }
-    qsort(cited, n_cited, sizeof *cited, compare_ids);
-    for (int i = 0; i < set->n_contracts; i++)
-        for (int k = 0; k < set->contracts[i]->n_obligations; k++) {
-            const char *id = set->contracts[i]->obligations[k].id;
-            out->obligations++;
-            if (n_cited > 0 && bsearch(&id, cited, n_cited, sizeof *cited, compare_ids)) out->obligations_bound++;
-        }
-    free(cited);
-    return FAL_OK;
-}
-
-static void print_summary(const fal_contract_set *set, int n_valid, const counts *c, FILE *f)
-{
-    fprintf(f, "contracts    %d found, %d read as YAML, %d valid\n", set->n_found, set->n_read, n_valid);
-    if (n_valid < set->n_found) fprintf(f, "in the %d whose form and references hold:\n", set->n_contracts);
-    fprintf(f, "falsifiers   %d = %d bound (%d checks) + %d unbound + %d retired\n", c->bound + c->unbound + c->retired,
-            c->bound, c->checks, c->unbound, c->retired);
-    fprintf(f, "obligations  %d of %d have a bound falsifier\n", c->obligations_bound, c->obligations);
 }
 
 static void print_help(FILE *f)
 {
     fprintf(f,
             "usage: %s\n\n"
-            "Checks contracts: *.yaml files, or folders of them (default: contracts/). All errors of all files go to\n"
-            "stderr as file:line:column with a stable code, counts to stdout. References are resolved among the files\n"
-            "that are named, so name all that depend on each other.\n\n"
-            "exit status: 0 all valid (warnings are allowed), 2 usage, 3 a contract has errors, 4 no contract found,\n"
-            "8 output could not be written\n",
+            "Judges contracts: *.yaml files, or folders of them (default: contracts/). Diagnoses go to stderr as\n"
+            "file:line:column with a stable code, counts to stdout. References are resolved among the files that are named,\n"
+            "so name all that depend on each other.\n\n"
+            "  --profile strict|pv   by whose rules: strict (default) for contracts that Falsify runs, pv for those written\n"
+            "                        for aprender's validator. Nothing in a file chooses the profile.\n"
+            "  --format FORMAT       text; json, sarif (2.1.0) or github (workflow commands), each on stdout\n"
+            "  --deny-warnings       warnings are errors\n"
+            "  --notes               print notes too\n"
+            "  --map                 print which falsifiers each obligation has\n"
+            "  --max N               print at most N diagnoses and count the rest (default 100, 0: all)\n"
+            "  --today YYYY-MM-DD    the day by which waivers expire (default: now, UTC)\n"
+            "  --color WHEN          auto, always, never\n\n"
+            "`falsify explain CODE` tells what a code means. exit status: 0 all valid (warnings are allowed), 2 usage, 3 a\n"
+            "contract has errors or denied warnings, 4 no contract found, 8 output could not be written\n",
             usage);
 }
 
-static fal_status validate(const arguments *args, const fal_cmd_env *env, fal_error *err)
-{
-    fal_contract_set *set = NULL;
-    fal_diagnoses diag = { 0 };
-    counts c = { 0 };
-    bool failed = false;
-    int n_misjudged = 0;
-    fal_status status = fal_contract_set_load_as(args->paths, args->n_paths, args->profile, &set, &diag, err);
-    if (status != FAL_OK && status != FAL_ERR_INPUT) goto out;
+/* ---- the command ---- */
 
-    for (int i = 0; i < set->n_contracts; i++)
-        n_misjudged += refuse_unknown_judgements(set->contracts[i], &diag, &failed) > 0;
-    if (failed || (n_misjudged > 0 && !fal_diagnoses_sort(&diag))) {
-        status = fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while checking judgements");
-        goto out;
+static fal_status print(const fal_validation *v, const arguments *args, const fal_cmd_env *env, fal_error *err)
+{
+    fal_status status = FAL_OK;
+    switch (args->format) {
+    case AS_JSON: status = fal_validation_print_json(v, env->out, err); break;
+    case AS_SARIF: status = fal_validation_print_sarif(v, env->out, err); break;
+    case AS_GITHUB: fal_validation_print_github(v, env->out); break;
+    default: fal_validation_print_diagnoses(v, &args->style, env->err); break;
     }
-    if (n_misjudged > 0)
-        status = fal_fail(err, FAL_ERR_INPUT, "mend what the diagnoses name, then validate again",
-                          "contracts: %d of %d files name a judgement that does not exist", n_misjudged, set->n_found);
-    fal_diagnoses_print(&diag, args->colour, env->err);
-    const fal_status counted = count(set, &c, err);
-    if (counted != FAL_OK) {
-        status = counted;
-        goto out;
-    }
-    print_summary(set, set->n_contracts - n_misjudged, &c, env->out);
-    if (fflush(env->out) != 0 || ferror(env->out)) {
-        *err = (fal_error){ 0 }; /* what cannot be read matters more than what it would have said */
+    if (args->format == AS_TEXT || args->format == AS_GITHUB) fal_validation_print_summary(v, &args->style, env->out);
+    if (status == FAL_OK && (fflush(env->out) != 0 || ferror(env->out)))
         status = fal_fail(err, FAL_ERR_OUTPUT, NULL, "validate: standard output cannot be written");
-    }
-out:
-    fal_diagnoses_free(&diag);
-    fal_contract_set_free(set);
     return status;
+}
+
+static fal_status verdict(const fal_validation *v, const arguments *args, fal_error *err)
+{
+    const int n_bad = v->set->n_found - v->n_valid;
+    const char *foreign = args->profile == FAL_PROFILE_STRICT && v->looks_foreign
+                              ? "these look like contracts of aprender: --profile pv judges them by its rules"
+                              : "mend what the diagnoses name, then validate again; 'falsify explain CODE' says more";
+    if (v->n_errors) return fal_fail(err, FAL_ERR_INPUT, foreign, "contracts: %d of %d files have errors (%zu)", n_bad, v->set->n_found, v->n_errors);
+    if (args->deny_warnings && v->n_warnings)
+        return fal_fail(err, FAL_ERR_INPUT, foreign, "contracts: %zu warnings, which --deny-warnings does not allow", v->n_warnings);
+    return FAL_OK;
 }
 
 int fal_cmd_validate(int argc, char **argv, const fal_cmd_env *env, fal_error *err)
 {
-    arguments args = { 0 };
+    arguments args;
+    fal_validation v = { 0 };
     fal_status status = parse(argc, argv, env, &args, err);
     if (status == FAL_OK && args.help) {
         print_help(env->out);
-        if (fflush(env->out) != 0)
-            status = fal_fail(err, FAL_ERR_OUTPUT, NULL, "validate: standard output cannot be written");
+        if (fflush(env->out) != 0) status = fal_fail(err, FAL_ERR_OUTPUT, NULL, "validate: standard output cannot be written");
     } else if (status == FAL_OK) {
-        status = validate(&args, env, err);
+        status = fal_validate(args.paths, args.n_paths, args.profile, args.today, &v, err);
+        if (status == FAL_OK) status = print(&v, &args, env, err);
+        if (status == FAL_OK) status = verdict(&v, &args, err);
+        fal_validation_free(&v);
     }
     free(args.paths);
     return status == FAL_OK ? 0 : fal_exit_status(status);

@@ -269,6 +269,17 @@ void fal_contract_set_free(fal_contract_set *set)
     free(b);
 }
 
+fal_file_diagnosis fal_contract_diagnosis(const fal_contract *c, fal_diagnoses *all)
+{
+    /* every contract of a set stands in the file that it was read from */
+    const fal_contract_file *f = (const fal_contract_file *)((const char *)c - offsetof(fal_contract_file, contract));
+    fal_file_diagnosis d = f->d;
+    d.all = all;
+    d.n_errors = d.n_warnings = d.n_notes = 0;
+    d.failed = false;
+    return d;
+}
+
 /* ---- parameters ---- */
 
 double fal_params_number(const fal_params *p, const char *name, double fallback)

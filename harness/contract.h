@@ -150,7 +150,10 @@ typedef struct {
     fal_severity severity;
     bool is_error;      /* severity is FAL_MISTAKE */
 } fal_diagnosis;
-typedef struct { fal_diagnosis *items; size_t n, cap; } fal_diagnoses;
+typedef struct {
+    fal_diagnosis *items; size_t n, cap;
+    size_t n_of[FAL_MISTAKE + 1]; /* by severity, also those that a cap left out */
+} fal_diagnoses;
 
 /* what    Loads every *.yaml of the paths (files, or folders searched one level deep) and resolves references among them
            (depends_on, stage -> obligation -> falsifier, prompts, ids unique over all files). All errors of all files are

@@ -97,14 +97,16 @@ static bool fits_date(const char *s)
     return month >= 1 && month <= 12 && day >= 1 && day <= days[month - 1];
 }
 
-const fal_form fal_form_falsifier_id = { "a capital, then 2 to 63 of A-Z, 0-9 and '-'", fits_falsifier_id };
-const fal_form fal_form_id = { "a capital, then 2 to 63 of A-Z, 0-9, '-' and '_'", fits_obligation_id };
-const fal_form fal_form_short_id = { "a capital, then up to 63 letters, digits, '-', '_' and '.'", fits_short_id };
-const fal_form fal_form_name = { "a lower-case letter, then a-z, 0-9 and '_', at most 64", fits_name };
-const fal_form fal_form_prompt = { "a lower-case letter, then a-z, 0-9, '_' and '-', at most 64", fits_prompt };
-const fal_form fal_form_version = { "three numbers as in 1.0.0", fits_version };
-const fal_form fal_form_date = { "a date as in 2026-11-21", fits_date };
-const fal_form fal_form_oracle_prompt = { "p0, p1, ...", fits_oracle_prompt };
+const fal_form fal_form_falsifier_id = { "a capital, then 2 to 63 of A-Z, 0-9 and '-'", "^[A-Z][A-Z0-9-]{2,63}$",
+                                         fits_falsifier_id };
+const fal_form fal_form_id = { "a capital, then 2 to 63 of A-Z, 0-9, '-' and '_'", "^[A-Z][A-Z0-9_-]{2,63}$", fits_obligation_id };
+const fal_form fal_form_short_id = { "a capital, then up to 63 letters, digits, '-', '_' and '.'", "^[A-Z][A-Za-z0-9_.-]{0,63}$",
+                                     fits_short_id };
+const fal_form fal_form_name = { "a lower-case letter, then a-z, 0-9 and '_', at most 64", "^[a-z][a-z0-9_]{0,63}$", fits_name };
+const fal_form fal_form_prompt = { "a lower-case letter, then a-z, 0-9, '_' and '-', at most 64", "^[a-z][a-z0-9_-]{0,63}$", fits_prompt };
+const fal_form fal_form_version = { "three numbers as in 1.0.0", "^(0|[1-9][0-9]*)[.](0|[1-9][0-9]*)[.](0|[1-9][0-9]*)$", fits_version };
+const fal_form fal_form_date = { "a date as in 2026-11-21", "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", fits_date };
+const fal_form fal_form_oracle_prompt = { "p0, p1, ...", "^p(0|[1-9][0-9]{0,3})$", fits_oracle_prompt };
 
 /* ---- words for messages ---- */
 

@@ -29,6 +29,7 @@ typedef enum {
 /* The form of a name. */
 typedef struct {
     const char *expected; /* for the message: "expected ..." */
+    const char *pattern;  /* the same as a regular expression, for the schema */
     bool (*fits)(const char *s);
 } fal_form;
 extern const fal_form fal_form_falsifier_id, fal_form_id, fal_form_short_id, fal_form_name, fal_form_prompt,
@@ -101,6 +102,8 @@ void fal_shapes_read(fal_contract_file *f, const fal_yaml_node *node, const char
 void fal_then_read(fal_contract_file *f, const fal_yaml_node *node, const char *op, fal_check *out);
 void fal_with_read(fal_contract_file *f, const fal_yaml_node *check, const fal_yaml_node *with, const char *observe,
                    fal_check *out);
+/* what    Names that a map of `shapes` (of any op), or of `with` and `then`, may hold; sorted, static. */
+const char *const *fal_param_names(bool shapes, size_t *n);
 /* what    Resolves references within and between the files, which are sorted by stem; contract_refs.c */
 fal_status fal_contract_resolve(fal_contract_file *const *files, int n, fal_error *err);
 

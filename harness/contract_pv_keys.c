@@ -138,13 +138,13 @@ static void judge_value(walk *w, const fal_yaml_node *n, const pv_key *key)
 
 /* ---- keys ---- */
 
-/* Letters and digits in lower case, without a plural s: what is left of two spellings of one name. */
+/* Letters and digits in lower case, without the ending of a plural: what is left of two spellings of one name. */
 static void bare_name(const char *s, char *out, size_t size)
 {
     size_t n = 0;
     for (; *s && n + 1 < size; s++)
         if (isalnum((unsigned char)*s)) out[n++] = (char)tolower((unsigned char)*s);
-    while (n > 1 && out[n - 1] == 's') n--;
+    while (n > 1 && (out[n - 1] == 's' || out[n - 1] == 'e')) n--;
     out[n] = '\0';
 }
 

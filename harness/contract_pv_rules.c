@@ -221,6 +221,8 @@ static void judge_kani(const fal_pv *v)
         const fal_yaml_node *k = v->kani.items[i];
         if (fal_yaml_get(k, "obligation") && !fal_pv_get(k, "obligation", NULL))
             fal_diagnose(d, FAL_RULE_SCHEMA_011, FAL_AT(fal_yaml_get(k, "obligation")->key), NULL, "harness %s names no obligation", name_of(v, k));
+        if (fal_yaml_get(k, "obligation") && !fal_pv_get(k, "obligation", NULL))
+            fal_diagnose(d, FAL_RULE_AUDIT_002, FAL_AT(fal_yaml_get(k, "obligation")->key), NULL, "harness %s is traced to no obligation", name_of(v, k));
         if (!fal_pv_get(k, "bound", NULL))
             fal_diagnose(d, FAL_RULE_SCHEMA_012, FAL_AT(at_of(k)), NULL, "harness %s has no bound", name_of(v, k));
     }

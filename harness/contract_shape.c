@@ -349,3 +349,27 @@ void fal_with_read(fal_contract_file *f, const fal_yaml_node *check, const fal_y
             fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(check->first->key), NULL,
                          "a check with observe: %s needs '%s' in 'with'", observe, dims[i].name);
 }
+
+/* ---- for the schema ---- */
+
+static int compare_strings(const void *pa, const void *pb)
+{
+    return strcmp(*(const char *const *)pa, *(const char *const *)pb);
+}
+
+const char *const *fal_param_names(bool shapes, size_t *n)
+{
+    static const char *names[2][FAL_N(dims) + FAL_N(known)];
+    static size_t counts[2];
+    const char **list = names[shapes];
+    if (counts[shapes] == 0) {
+        size_t all = 0;
+        for (size_t i = 0; i < FAL_N(dims); i++) list[all++] = dims[i].name;
+        for (size_t i = 0; i < FAL_N(known) && !shapes; i++) list[all++] = known[i].name;
+        qsort(list, all, sizeof *list, compare_strings);
+        for (size_t i = 0; i < all; i++)
+            if (counts[shapes] == 0 || strcmp(list[counts[shapes] - 1], list[i]) != 0) list[counts[shapes]++] = list[i];
+    }
+    *n = counts[shapes];
+    return list;
+}

@@ -81,6 +81,7 @@ void fal_diagnose(fal_file_diagnosis *d, fal_rule_id rule, fal_place place, int 
     if (severity == FAL_OFF) return;
     int *const count = severity == FAL_MISTAKE ? &d->n_errors : severity == FAL_WARNING ? &d->n_warnings : &d->n_notes;
     if (*count < INT32_MAX) ++*count;
+    d->all->n_of[severity]++;
     if (*count > FAL_DIAGNOSES_PER_FILE) return;
 
     va_list ap;
@@ -232,25 +233,29 @@ static void print_source(const fal_diagnosis *d, const colours *c, FILE *f)
     fal_text_free(&after);
 }
 
-void fal_diagnoses_print(const fal_diagnoses *d, bool colour, FILE *f)
+void fal_diagnosis_print(const fal_diagnosis *item, bool with_source, bool colour, FILE *f)
 {
     static const colours none = { "", "", "", "", "" };
     static const colours ansi = { "\x1b[1m", "\x1b[1;31m", "\x1b[1;33m", "\x1b[34m", "\x1b[0m" };
     const colours *c = colour ? &ansi : &none;
-    for (size_t i = 0; i < d->n; i++) {
-        const fal_diagnosis *item = &d->items[i];
-        fputs(c->bold, f);
-        fal_text_print(f, item->path, strlen(item->path));
-        if (item->place.line > 0) fprintf(f, ":%d:%d", item->place.line, item->place.column);
-        fprintf(f, ": %s%s%s: ", colour_of(item, c), fal_severity_name(item->severity), c->off);
-        fal_text_print(f, item->message, strlen(item->message));
-        fprintf(f, " [%s]\n", item->rule);
-        if (item->line_text) {
-            print_source(item, c, f);
-        } else if (item->suggestion) {
-            fputs("      = ", f);
-            fal_text_print(f, item->suggestion, strlen(item->suggestion));
-            fputc('\n', f);
-        }
+    fputs(c->bold, f);
+    fal_text_print(f, item->path, strlen(item->path));
+    if (item->place.line > 0) fprintf(f, ":%d:%d", item->place.line, item->place.column);
+    fprintf(f, ": %s%s%s: ", colour_of(item, c), fal_severity_name(item->severity), c->off);
+    fal_text_print(f, item->message, strlen(item->message));
+    fprintf(f, " [%s]\n", item->rule);
+    if (item->line_text) {
+        print_source(item, c, f);
+    } else if (item->suggestion) {
+        fputs("      = ", f);
+        fal_text_print(f, item->suggestion, strlen(item->suggestion));
+        fputc('\n', f);
     }
+    if (with_source)
+        fprintf(f, "      %s=%s rule of %s; 'falsify explain %s' says why\n", c->blue, c->off, fal_rule_get(item->rule_id)->source, item->rule);
+}
+
+void fal_diagnoses_print(const fal_diagnoses *d, bool colour, FILE *f)
+{
+    for (size_t i = 0; i < d->n; i++) fal_diagnosis_print(&d->items[i], false, colour, f);
 }

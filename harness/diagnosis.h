@@ -28,6 +28,10 @@ void fal_diagnose(fal_file_diagnosis *d, fal_rule_id rule, fal_place place, int 
 bool fal_diagnosis_is_full(const fal_file_diagnosis *d);
 /* what    Adds the count of what the cap left out, once a file is done. */
 void fal_diagnose_hidden(fal_file_diagnosis *d);
+/* what    Diagnosing a contract of a set again, after it was loaded: its source and lines, no counts yet. */
+fal_file_diagnosis fal_contract_diagnosis(const fal_contract *c, fal_diagnoses *all);
+/* what    Prints one diagnosis; with_source: also where its rule comes from. */
+void fal_diagnosis_print(const fal_diagnosis *d, bool with_source, bool colour, FILE *f);
 /* what    Orders by path, then place; diagnoses of one place keep their order. False when memory ran out. */
 bool fal_diagnoses_sort(fal_diagnoses *d);
 

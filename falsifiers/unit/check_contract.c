@@ -383,7 +383,7 @@ END_TEST
 
 START_TEST(a_kernel_without_falsifiers_is_told)
 {
-    fal_test_write("a-v1.yaml", "metadata: {version: \"1.0.0\", description: d, references: [r]}\nstatus: DRAFT\n");
+    fal_test_write("a-v1.yaml", "metadata: {version: \"1.0.0\", description: d, references: [r]}\nstatus: DRAFT\nequations: {y: {formula: y = x}}\n");
     fal_test_loaded l;
     fal_test_load(&l);
     ck_assert_int_eq(l.status, FAL_OK);

@@ -381,6 +381,26 @@ START_TEST(form_021_keys_that_are_collections)
 }
 END_TEST
 
+/* Each severity has a cap of its own, and warnings that were left out are no error. */
+START_TEST(warnings_have_a_cap_of_their_own)
+{
+    fal_diagnoses all = { 0 };
+    fal_file_diagnosis d = { .all = &all, .path = "x" };
+    for (int i = 0; i < 60; i++) {
+        fal_diagnose(&d, FAL_RULE_CON_101, (fal_place){ 1, 1 }, 1, NULL, "w");
+        fal_diagnose(&d, FAL_RULE_CON_109, (fal_place){ 1, 1 }, 1, NULL, "n");
+        fal_diagnose(&d, FAL_RULE_SCHEMA_001, (fal_place){ 1, 1 }, 1, NULL, "off under strict");
+    }
+    fal_diagnose_hidden(&d);
+    ck_assert_uint_eq(all.n, 2 * FAL_DIAGNOSES_PER_FILE + 1);
+    ck_assert_str_eq(all.items[all.n - 1].rule, "FORM-025");
+    ck_assert_int_eq(all.items[all.n - 1].severity, FAL_WARNING);
+    ck_assert_ptr_nonnull(strstr(all.items[all.n - 1].message, "0 further errors, 10 further warnings and 10 further notes"));
+    ck_assert_uint_eq(all.n_of[FAL_WARNING], 60);
+    fal_diagnoses_free(&all);
+}
+END_TEST
+
 START_TEST(all_errors_of_a_file_are_collected_up_to_the_cap)
 {
     fal_text t = { 0 };
@@ -393,6 +413,7 @@ START_TEST(all_errors_of_a_file_are_collected_up_to_the_cap)
     ck_assert_uint_eq(p.all.n, FAL_DIAGNOSES_PER_FILE + 1);
     ck_assert_ptr_nonnull(strstr(p.all.items[p.all.n - 1].message, "30 further errors"));
     ck_assert(p.all.items[p.all.n - 1].is_error);
+    ck_assert_str_eq(p.all.items[p.all.n - 1].rule, "FORM-024");
     ck_assert_ptr_nonnull(p.yaml.root); /* and the tree is there for the rules of content */
     release(&p);
     fal_text_free(&t);
@@ -673,6 +694,7 @@ Suite *fal_suite_yaml(void)
     tcase_add_test(form, form_019_long_scalar);
     tcase_add_test(form, form_021_keys_that_are_collections);
     tcase_add_test(form, all_errors_of_a_file_are_collected_up_to_the_cap);
+    tcase_add_test(form, warnings_have_a_cap_of_their_own);
     tcase_add_test(form, caret_stands_under_the_display_column);
     tcase_add_test(form, source_text_is_escaped_and_long_lines_are_windowed);
     tcase_add_test(form, diagnoses_are_sorted_by_place);
