@@ -13,36 +13,40 @@ static bool is_word(char c)
     return isalnum((unsigned char)c) || c == '_' || (unsigned char)c >= 0x80;
 }
 
-/* The phrase in the text as whole words, in any case, any white space for a blank. */
-static bool holds(const char *text, const char *phrase)
+/* True when the phrase stands at s as whole words, in any case, any white space for a blank. */
+static bool stands_at(const char *s, const char *phrase)
 {
-    for (const char *s = text; *s; s++) {
-        if (s > text && is_word(s[-1])) continue;
-        const char *p = phrase, *t = s;
-        while (*p && *t) {
-            if (*p == ' ' && isspace((unsigned char)*t)) {
-                while (isspace((unsigned char)*t)) t++;
-                p++;
-            } else if (tolower((unsigned char)*t) == *p) {
-                t++, p++;
-            } else {
-                break;
-            }
+    while (*phrase && *s) {
+        if (*phrase == ' ' && isspace((unsigned char)*s)) {
+            while (isspace((unsigned char)*s)) s++;
+            phrase++;
+        } else if (tolower((unsigned char)*s) == *phrase) {
+            s++, phrase++;
+        } else {
+            return false;
         }
-        if (!*p && !is_word(*t)) return true;
     }
-    return false;
+    return !*phrase && !is_word(*s);
+}
+
+/* The first of the phrases in the text, or NULL. */
+static const char *find_phrase(const char *text, const char *const *phrases, size_t n)
+{
+    enum { LOOKED_AT = 4096 }; /* bytes; more than any claim has */
+    for (const char *s = text; *s && s - text < LOOKED_AT; s++) {
+        if (s > text && is_word(s[-1])) continue;
+        for (size_t i = 0; i < n; i++)
+            if ((*s | 0x20) == phrases[i][0] && stands_at(s, phrases[i])) return phrases[i];
+    }
+    return NULL;
 }
 
 const char *fal_negative_claim(const char *text)
 {
-    static const char *const phrases[] = { "does not exist", "do not exist",        "does not yet exist",
-                                           "doesn't exist",  "is not implemented",  "are not implemented",
-                                           "not yet implemented", "not implemented yet", "is not yet supported",
-                                           "has no implementation", "does not yet support" };
-    for (size_t i = 0; i < N(phrases); i++)
-        if (holds(text, phrases[i])) return phrases[i];
-    return NULL;
+    static const char *const phrases[] = { "does not exist",      "do not exist",        "does not yet exist",   "doesn't exist",
+                                           "is not implemented",  "are not implemented", "not yet implemented",  "not implemented yet",
+                                           "is not yet supported", "has no implementation", "does not yet support" };
+    return find_phrase(text, phrases, N(phrases));
 }
 
 bool fal_is_placeholder(const char *text)
@@ -51,8 +55,7 @@ bool fal_is_placeholder(const char *text)
     static const char *const wholes[] = { "n/a",   "na",      "none",     "unknown",     "empirical", "empirically",
                                           "tuned", "guess",   "guessed",  "arbitrary",   "magic",     "default",
                                           "xxx",   "unclear", "chosen",   "see above" };
-    for (size_t i = 0; i < N(marks); i++)
-        if (holds(text, marks[i])) return true;
+    if (find_phrase(text, marks, N(marks))) return true;
     size_t from = strspn(text, " \t\n"), n = strlen(text);
     while (n > from && strchr(" \t\n.!?", text[n - 1])) n--;
     if (n == from) return true; /* white space and full stops */

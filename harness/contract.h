@@ -144,6 +144,7 @@ typedef struct {
     char *message;      /* what is wrong, with the value found */
     char *suggestion;   /* "did you mean ...", or NULL */
     char *line_text;    /* the source line, untrusted; NULL when there is none */
+    int skipped;        /* characters of the line before line_text, when it is a very long one */
     int width;          /* columns to underline, >= 1 */
     const char *rule;   /* stable code, e.g. "FORM-007" */
     fal_rule_id rule_id;

@@ -164,9 +164,10 @@ static const char *nearest(walk *w, const char *object, const char *key)
 {
     const char *names[FAL_N(table)];
     size_t n = 0;
+    if (fal_diagnosis_is_full_of_warnings(&w->f->d)) return NULL;
     for (size_t i = 0; i < FAL_N(table); i++)
         if (strcmp(table[i].object, object) == 0) names[n++] = table[i].name;
-    return fal_diagnosis_is_full(&w->f->d) || !fal_nearest(key, names, n) ? NULL : fal_suggest(w->f, key, names, n);
+    return !fal_nearest(key, names, n) ? NULL : fal_suggest(w->f, key, names, n);
 }
 
 static void unknown_key(walk *w, const fal_yaml_node *key, const char *object)
@@ -185,8 +186,9 @@ static void unknown_key(walk *w, const fal_yaml_node *key, const char *object)
             return;
         }
     }
+    const bool full = fal_diagnosis_is_full_of_warnings(&w->f->d);
     fal_diagnose(&w->f->d, FAL_RULE_FOR_002, FAL_AT(key), nearest(w, object, key->text), "unknown key '%s' in %s %s; pv drops it",
-                 fal_shown(w->f, key->text), strchr("aeiou", object[0]) ? "an" : "a", object);
+                 full ? "" : fal_shown(w->f, key->text), strchr("aeiou", object[0]) ? "an" : "a", object);
 }
 
 static void judge_map_as(walk *w, const fal_yaml_node *map, const char *object, bool needs)

@@ -21,6 +21,22 @@ static const char *line_at(const fal_file_diagnosis *d, int line, size_t *n)
     return d->source + first;
 }
 
+/* How much of a source line is shown: enough before the place to recognise it, the rest after it. */
+enum { WINDOW_BEFORE = 50, WINDOW_COLUMNS = 110 };
+
+static size_t bytes_of(const char *s, size_t len, size_t n);
+
+/* Of a line of a megabyte only what can be shown, so that fifty diagnoses of it stay small. */
+static const char *window_of(const char *line, size_t *n, int column, int *skipped)
+{
+    if (*n <= 4 * WINDOW_COLUMNS) return line;
+    const size_t before = column > 2 * WINDOW_BEFORE ? (size_t)column - 2 * WINDOW_BEFORE : 0;
+    const size_t from = bytes_of(line, *n, before), bytes = bytes_of(line + from, *n - from, 2 * WINDOW_BEFORE + 4 * WINDOW_COLUMNS);
+    *skipped = (int)before;
+    *n = bytes;
+    return line + from;
+}
+
 static bool push(fal_diagnoses *all, const fal_diagnosis *item)
 {
     if (all->n == all->cap) {
@@ -48,12 +64,15 @@ static void add(fal_file_diagnosis *d, fal_rule_id rule, fal_place place, int wi
 {
     const fal_severity severity = fal_rule_get(rule)->severity[d->profile];
     size_t n = 0;
+    int skipped = 0;
     const char *line = line_at(d, place.line, &n);
+    if (line) line = window_of(line, &n, place.column, &skipped);
     fal_diagnosis item = { .path = strdup(d->path),
                            .place = place,
                            .message = message ? strdup(message) : NULL,
                            .suggestion = suggestion ? strdup(suggestion) : NULL,
                            .line_text = NULL,
+                           .skipped = skipped,
                            .width = width > 1 ? width : 1,
                            .rule = fal_rule_get(rule)->code,
                            .rule_id = rule,
@@ -100,6 +119,11 @@ void fal_diagnose(fal_file_diagnosis *d, fal_rule_id rule, fal_place place, int 
 bool fal_diagnosis_is_full(const fal_file_diagnosis *d)
 {
     return d->n_errors >= FAL_DIAGNOSES_PER_FILE;
+}
+
+bool fal_diagnosis_is_full_of_warnings(const fal_file_diagnosis *d)
+{
+    return d->n_warnings >= FAL_DIAGNOSES_PER_FILE;
 }
 
 static int beyond_cap(int n)
@@ -157,9 +181,6 @@ void fal_diagnoses_free(fal_diagnoses *d)
 
 /* ---- printing ---- */
 
-/* How much of a source line is shown: enough before the place to recognise it, the rest after it. */
-enum { WINDOW_BEFORE = 50, WINDOW_COLUMNS = 110 };
-
 typedef struct {
     const char *bold, *red, *yellow, *blue, *off;
 } colours;
@@ -201,7 +222,7 @@ static void print_source(const fal_diagnosis *d, const colours *c, FILE *f)
 {
     const char *line = d->line_text;
     const size_t len = strlen(line);
-    const size_t column = d->place.column > 1 ? (size_t)d->place.column - 1 : 0;
+    const size_t column = d->place.column - d->skipped > 1 ? (size_t)(d->place.column - d->skipped) - 1 : 0;
     const size_t left = column > WINDOW_BEFORE ? column - WINDOW_BEFORE : 0;
     const size_t from = bytes_of(line, len, left);
     const size_t at = from + bytes_of(line + from, len - from, column - left);

@@ -26,6 +26,8 @@ void fal_diagnose(fal_file_diagnosis *d, fal_rule_id rule, fal_place place, int 
                   const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* what    True when a further error would only be counted, so that nobody needs to word it. */
 bool fal_diagnosis_is_full(const fal_file_diagnosis *d);
+/* what    The same for warnings. */
+bool fal_diagnosis_is_full_of_warnings(const fal_file_diagnosis *d);
 /* what    Adds the count of what the cap left out, once a file is done. */
 void fal_diagnose_hidden(fal_file_diagnosis *d);
 /* what    Diagnosing a contract of a set again, after it was loaded: its source and lines, no counts yet. */

@@ -7,10 +7,10 @@
 
 /* Limits of the subset. Real contracts stay below 100 KB, depth 7 and 6.5 KB a scalar; beyond these lies only abuse. */
 enum {
-    FAL_YAML_MAX_BYTES = 4 * 1024 * 1024,
+    FAL_YAML_MAX_BYTES = 2 * 1024 * 1024,
     FAL_YAML_MAX_DEPTH = 32, /* also keeps the parser library, quadratic in depth, from being slow */
     FAL_YAML_MAX_SCALAR = 64 * 1024,
-    FAL_YAML_MAX_EVENTS = 200 * 1000
+    FAL_YAML_MAX_EVENTS = 60 * 1000 /* the largest contract known has 2,100 */
 };
 
 /* Rules of form have codes FORM-001 ...; harness/rules_form.def lists them. */
