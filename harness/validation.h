@@ -34,6 +34,9 @@ fal_status fal_validate(const char *const *paths, int n_paths, fal_profile profi
                         fal_error *err);
 void fal_validation_free(fal_validation *v);
 
+/* what    Counts the claims of v->set into v->all, v->of and v->citations; part of fal_validate. */
+fal_status fal_validation_count(fal_validation *v, fal_error *err);
+
 /* How much is printed. */
 typedef struct {
     bool colour, notes; /* notes: print them too, not only their number */

@@ -41,6 +41,9 @@ echo "machine  $(uname -sm), $(getconf _NPROCESSORS_ONLN 2>/dev/null || echo '?'
 echo "load     $(cut -d ' ' -f 1-3 /proc/loadavg 2>/dev/null || echo unknown)"
 echo
 timed "validate" 0 validate contracts
+mkdir "$work/many" && awk -v n=2000 -v folder="$work/many" -f falsifiers/cli/many_contracts.awk
+timed "validate 2,000 contracts of 5 KB" 0 validate --deny-warnings "$work/many"
+rm -rf "$work/many"
 timed "plan --no-probe" 0 plan --no-probe --model "$model"
 timed "run, first" 5 run --model "$model" --evidence "$work/evidence"
 timed "run, warm" 5 run --model "$model" --evidence "$work/evidence"

@@ -52,7 +52,7 @@ says err "usage: falsify"
 expect 2 rnu
 says err "did you mean 'run'"
 for c in help version --version --help; do expect 0 "$c"; done
-for c in run plan validate devices inspect observe bench; do
+for c in run plan validate explain schema init devices inspect observe bench; do
     expect 0 help $c
     expect 0 $c --help
     says out "falsify $c"
@@ -96,6 +96,32 @@ expect 4 plan --no-probe --require nope
 expect 2 plan --no-probe --backend opencl --require cuda
 expect 4 run --root "$work"
 expect 3 run --model "$work/no-such.gguf" -k $few
+
+# ---- contracts ----
+expect 0 validate --deny-warnings
+says out "valid (profile strict)"
+expect 4 validate "$work/nothing-here"
+expect 2 validate --formt json
+says err "did you mean '--format'"
+for format in json sarif; do
+    expect 0 validate --format $format
+    json <"$work/out" && ok || bad "validate --format $format is not JSON"
+done
+expect 0 validate --format github
+expect 0 schema
+json <"$work/out" && ok || bad "schema is not JSON"
+expect 0 explain CON-015 form-015
+says out "agrees by construction"
+expect 4 explain CON-999
+expect 2 explain
+mkdir -p "$work/new/contracts"
+expect 0 init "$work/new/contracts/my-op_v1.yaml"
+expect 2 init "$work/new/contracts/my-op_v1.yaml"
+expect 2 init "$work/new/contracts/my op.yml"
+expect 8 init "$work/no/such/folder/x-v1.yaml"
+expect 0 validate --deny-warnings "$work/new/contracts"
+expect 0 plan --no-probe --root "$work/new"
+says out "FALSIFY-MY-OP-V1-001"
 
 # ---- plan ----
 expect 0 plan --no-probe
@@ -158,6 +184,27 @@ if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k 
     tail -n 1 "$work/out" | grep -q '^0 passed, 1 failed, 0 skipped$' && ok || bad "the reproduction line ran: $(tail -n 1 "$work/out")"
     expect 1 run --root "$work/tight" -k $few --backend opencl --fail-fast
     says out "not_run"
+
+    # a waiver: waived up to the day it expires, falsified from the next, told when nothing needs it
+    sed 's/limit: {max: 5.0e-6}/limit: {max: 1.0e-30}/' "$work/new/contracts/my-op_v1.yaml" >"$work/new/contracts/w-v1.yaml"
+    rm "$work/new/contracts/my-op_v1.yaml"
+    waive() { # GRANTED EXPIRES
+        printf 'waivers:\n  - {id: W-1, falsifier: FALSIFY-MY-OP-V1-001, check: row_sum, owner: The tests, granted: "%s", expires: "%s", limit: {max: 1.0e-5}, reason: Nothing keeps 1e-30.}\n' "$1" "$2"
+    }
+    cp "$work/new/contracts/w-v1.yaml" "$work/w"
+    today=$(date -u +%F) yesterday=$(date -u -d yesterday +%F)
+    { cat "$work/w"; waive "$yesterday" "$today"; } >"$work/new/contracts/w-v1.yaml"
+    expect 0 run --root "$work/new" --backend opencl
+    says out "waived until $today by The tests (waiver W-1)"
+    counts
+    grep -q '"waiver": {' "$work"/new/evidence/FALSIFY-MY-OP-V1-001/*.json && ok || bad "evidence does not name the waiver"
+    { cat "$work/w"; waive "$yesterday" "$yesterday"; } >"$work/new/contracts/w-v1.yaml"
+    expect 1 run --root "$work/new" --backend opencl
+    says out "waiver W-1 of The tests expired on $yesterday"
+    expect 3 validate --deny-warnings "$work/new/contracts"
+    { sed 's/1.0e-30/5.0e-6/' "$work/w"; waive "$yesterday" "$today"; } >"$work/new/contracts/w-v1.yaml"
+    expect 0 run --root "$work/new" --backend opencl
+    says out "warning: nothing needed it, remove it"
 
     # interrupted: the rest is not run, what was made is removed
     mkdir "$work/tmp"

@@ -21,7 +21,7 @@ sources() {
     gguf) echo harness/gguf*.c harness/model*.c harness/text*.c harness/type.c harness/error.c harness/digest.c -lcrypto ;;
     observation) echo harness/observation.c harness/error.c harness/text*.c -ljansson ;;
     spec) echo harness/spec_json.c harness/arena.c harness/error.c -ljansson ;;
-    contract) echo harness/contract*.c harness/yaml*.c harness/diagnosis.c harness/rules.c harness/arena.c harness/text*.c harness/error.c \
+    contract) echo $(ls harness/contract*.c | grep -v contract_schema) harness/yaml*.c harness/diagnosis.c harness/rules.c harness/validation_count.c harness/validation_text.c harness/arena.c harness/text*.c harness/error.c \
         harness/digest.c harness/claims.c harness/sites.c harness/type.c -lyaml -lcrypto ;;
     esac
 }
@@ -43,7 +43,7 @@ seeds() { # TARGET FOLDER
         echo '{"kind":"forward","backend":"opencl","variant":"cpu","device":"0","model":"m.gguf","requests":[[1,2],[3]],"taps":["logits","blk.*.attn"],"n_greedy":2,"decode":true,"out":"o"}' > "$2/forward"
         echo '{"kind":"op","backend":"cuda","op":"matmul","shape":{"n_tokens":2,"type":"Q4_K","eps":1e-6},"with":{"x_scale":-4},"then":{"op":"add"},"fill":"gauss","seeds":[1,"18446744073709551615"],"out":"o"}' > "$2/op"
         ;;
-    contract) cp contracts/*.yaml falsifiers/unit/contracts/*.yaml falsifiers/unit/contracts/good/*.yaml "$2/" ;;
+    contract) cp contracts/*.yaml falsifiers/unit/contracts/*.yaml falsifiers/unit/contracts/good/*.yaml falsifiers/unit/contracts/pv/*.yaml "$2/" ;;
     esac
 }
 
