@@ -43,18 +43,19 @@ static const char *find_phrase(const char *text, const char *const *phrases, siz
 
 const char *fal_negative_claim(const char *text)
 {
-    static const char *const phrases[] = { "does not exist",      "do not exist",        "does not yet exist",   "doesn't exist",
-                                           "is not implemented",  "are not implemented", "not yet implemented",  "not implemented yet",
-                                           "is not yet supported", "has no implementation", "does not yet support" };
+    static const char *const phrases[] = { "does not exist",        "do not exist",        "does not yet exist",
+                                           "doesn't exist",         "is not implemented",  "are not implemented",
+                                           "not yet implemented",   "not implemented yet", "is not yet supported",
+                                           "has no implementation", "does not yet support" };
     return find_phrase(text, phrases, N(phrases));
 }
 
 bool fal_is_placeholder(const char *text)
 {
     static const char *const marks[] = { "todo", "tbd", "fixme", "to be determined", "to be measured", "placeholder" };
-    static const char *const wholes[] = { "n/a",   "na",      "none",     "unknown",     "empirical", "empirically",
-                                          "tuned", "guess",   "guessed",  "arbitrary",   "magic",     "default",
-                                          "xxx",   "unclear", "chosen",   "see above" };
+    static const char *const wholes[] = { "n/a",   "na",      "none",    "unknown",   "empirical", "empirically",
+                                          "tuned", "guess",   "guessed", "arbitrary", "magic",     "default",
+                                          "xxx",   "unclear", "chosen",  "see above" };
     if (find_phrase(text, marks, N(marks))) return true;
     size_t from = strspn(text, " \t\n"), n = strlen(text);
     while (n > from && strchr(" \t\n.!?", text[n - 1])) n--;
@@ -91,9 +92,10 @@ static bool is_function(const char *s)
 
 fal_test_kind fal_test_kind_of(const char *text)
 {
-    static const char *const commands[] = { "grep", "test", "bash", "sh",   "apr",  "jq",   "rg",   "find", "diff", "python3", "python",
-                                            "uv",   "make", "curl", "awk",  "sed",  "head", "cat",  "for",  "set",  "git",
-                                            "ls",   "nvidia-smi",  "llama-cli", "batuta" };
+    static const char *const commands[] = { "grep", "test",       "bash",      "sh",     "apr", "jq",   "rg",
+                                            "find", "diff",       "python3",   "python", "uv",  "make", "curl",
+                                            "awk",  "sed",        "head",      "cat",    "for", "set",  "git",
+                                            "ls",   "nvidia-smi", "llama-cli", "batuta" };
     while (isspace((unsigned char)*text)) text++;
     if (!*text) return FAL_TEST_NONE;
     const char *s = text;

@@ -9,7 +9,14 @@ const char *fal_negative_claim(const char *text);
 /* what    True for text that stands where a reason should: "TBD", "todo: measure", "n/a", "empirical". */
 bool fal_is_placeholder(const char *text);
 
-typedef enum { FAL_TEST_NONE, FAL_TEST_PROSE, FAL_TEST_CARGO, FAL_TEST_FUNCTION, FAL_TEST_SHELL, FAL_N_TEST_KINDS } fal_test_kind;
+typedef enum {
+    FAL_TEST_NONE,
+    FAL_TEST_PROSE,
+    FAL_TEST_CARGO,
+    FAL_TEST_FUNCTION,
+    FAL_TEST_SHELL,
+    FAL_N_TEST_KINDS
+} fal_test_kind;
 /* what    What the `test` of a foreign contract is: nothing, prose, a cargo command, the bare name of a test function,
            or another command. Nothing is executed. */
 fal_test_kind fal_test_kind_of(const char *text);

@@ -42,20 +42,25 @@ static void list(FILE *f)
 static void put_cell(FILE *f, const char *s)
 {
     for (; *s; s++)
-        if (*s == '\n') fputs("<br>", f);
-        else if (strchr("|<>*_`\\", *s)) fprintf(f, "\\%c", *s);
-        else fputc(*s, f);
+        if (*s == '\n')
+            fputs("<br>", f);
+        else if (strchr("|<>*_`\\", *s))
+            fprintf(f, "\\%c", *s);
+        else
+            fputc(*s, f);
 }
 
 /* The table as a page; contracts/rules.md is this, and a test holds it to it. */
 static void markdown(FILE *f)
 {
-    fputs("# Rules of `falsify validate`\n\nMade by `falsify explain --markdown`. Severity under each profile; `falsify explain CODE` adds why and an "
+    fputs("# Rules of `falsify validate`\n\nMade by `falsify explain --markdown`. Severity under each profile; "
+          "`falsify explain CODE` adds why and an "
           "example.\n\n| code | strict | pv | rule | fix | rule of |\n|---|---|---|---|---|---|\n",
           f);
     for (int i = 0; i < FAL_N_RULES; i++) {
         const fal_rule *r = fal_rule_get((fal_rule_id)i);
-        fprintf(f, "| %s | %s | %s | ", r->code, fal_severity_name(r->severity[FAL_PROFILE_STRICT]), fal_severity_name(r->severity[FAL_PROFILE_PV]));
+        fprintf(f, "| %s | %s | %s | ", r->code, fal_severity_name(r->severity[FAL_PROFILE_STRICT]),
+                fal_severity_name(r->severity[FAL_PROFILE_PV]));
         put_cell(f, r->what);
         fputs(" | ", f);
         put_cell(f, r->fix);
@@ -70,15 +75,16 @@ static fal_status unknown(const char *code, fal_error *err)
     const char *codes[FAL_N_RULES];
     for (int i = 0; i < FAL_N_RULES; i++) codes[i] = fal_rule_get((fal_rule_id)i)->code;
     const char *near = fal_nearest(code, codes, FAL_N_RULES);
-    return fal_fail(err, FAL_ERR_NOTHING, "'falsify explain --list' lists the codes", "there is no rule '%.60s'%s%s%s", code,
-                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return fal_fail(err, FAL_ERR_NOTHING, "'falsify explain --list' lists the codes", "there is no rule '%.60s'%s%s%s",
+                    code, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 int fal_cmd_explain(int argc, char **argv, const fal_cmd_env *env, fal_error *err)
 {
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
         fprintf(env->out,
-                "usage: %s\n\nSays what a code of `falsify validate` means: the rule, its severity under each profile, where it comes\n"
+                "usage: %s\n\nSays what a code of `falsify validate` means: the rule, its severity under each profile, "
+                "where it comes\n"
                 "from, why it is there, what breaks it, and what to do.\n\n  --list      all codes, a line each\n"
                 "  --markdown  all of them as a page\n\nexit status: 0, 2 usage, 4 there is no such code\n",
                 usage);
@@ -94,7 +100,8 @@ int fal_cmd_explain(int argc, char **argv, const fal_cmd_env *env, fal_error *er
     }
     if (argc < 2) return fal_exit_status(fal_fail(err, FAL_ERR_USAGE, usage, "explain: no code"));
     for (int i = 1; i < argc; i++)
-        if (argv[i][0] == '-') return fal_exit_status(fal_fail(err, FAL_ERR_USAGE, usage, "explain: unknown option '%.60s'", argv[i]));
+        if (argv[i][0] == '-')
+            return fal_exit_status(fal_fail(err, FAL_ERR_USAGE, usage, "explain: unknown option '%.60s'", argv[i]));
     for (int i = 1; i < argc; i++) {
         const int rule = fal_rule_find(argv[i]);
         if (rule < 0) return fal_exit_status(unknown(argv[i], err));

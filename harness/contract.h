@@ -168,7 +168,7 @@ fal_status fal_contract_set_load(const char *const *paths, int n_paths, fal_cont
 fal_status fal_contract_set_load_as(const char *const *paths, int n_paths, fal_profile profile, fal_contract_set **out, fal_diagnoses *diag, fal_error *err);
 void fal_contract_set_free(fal_contract_set *set);
 void fal_diagnoses_free(fal_diagnoses *d);
-/* what    Prints diagnoses like a compiler: file:line:column, source line, caret at display width, suggestion. */
+/* what    Prints errors and warnings like a compiler: file:line:column, source line, caret at display width, suggestion. */
 void fal_diagnoses_print(const fal_diagnoses *d, bool colour, FILE *f);
 
 /* what    Looks up a parameter; fallback when absent or of the other kind. */

@@ -10,8 +10,7 @@ int fal_items_read(fal_contract_file *f, const fal_yaml_node *list, const fal_it
 {
     if (!list || list->kind != FAL_YAML_LIST || list->n > INT_MAX) return 0;
     if (list->n == 0)
-        fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(list), "leave the key out", "'%s' is an empty list",
-                     kind->list);
+        fal_diagnose(&f->d, FAL_RULE_CON_004, FAL_AT(list), "leave the key out", "'%s' is an empty list", kind->list);
     char *items = fal_arena_take(f->arena, list->n, kind->size);
     const fal_yaml_node **from = fal_arena_take(f->arena, list->n, sizeof *from);
     if (!items || !from) return 0;
@@ -58,7 +57,6 @@ void fal_items_refuse_same(fal_contract_file *f, const fal_yaml_node *list, cons
     qsort(items, n, sizeof *items, compare_named);
     for (size_t i = 1; i < n; i++)
         if (strcmp(items[i - 1].name, items[i].name) == 0)
-            fal_diagnose(&f->d, FAL_RULE_CON_007, FAL_AT(items[i].node), NULL,
-                         "%s '%s' stands in line %d already", what, fal_shown(f, items[i].name),
-                         items[i - 1].node->place.line);
+            fal_diagnose(&f->d, FAL_RULE_CON_007, FAL_AT(items[i].node), NULL, "%s '%s' stands in line %d already",
+                         what, fal_shown(f, items[i].name), items[i - 1].node->place.line);
 }

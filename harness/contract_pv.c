@@ -25,7 +25,8 @@ const char *fal_pv_text(const fal_yaml_node *map, const char *key, const char *a
 /* The maps of a list, or of the values of a map when may_map. */
 static void add_maps(fal_contract_file *f, const fal_yaml_node *list, bool may_map, fal_nodes *out)
 {
-    if (!list || !(list->kind == FAL_YAML_LIST || (may_map && list->kind == FAL_YAML_MAP)) || list->n > INT_MAX / 4) return;
+    if (!list || !(list->kind == FAL_YAML_LIST || (may_map && list->kind == FAL_YAML_MAP)) || list->n > INT_MAX / 4)
+        return;
     const fal_yaml_node **items = fal_arena_take(f->arena, out->n + list->n + 1, sizeof *items);
     if (!items) return;
     if (out->n) memcpy(items, out->items, out->n * sizeof *items);
@@ -80,7 +81,8 @@ static int read_tests(const fal_nodes *from, bool legacy, fal_falsifier *out)
     for (size_t i = 0; i < from->n; i++)
         out[i] = (fal_falsifier){ .id = text_or(from->items[i], "id", NULL, ""),
                                   .rule = text_or(from->items[i], "rule", "description", ""),
-                                  .prediction = text_or(from->items[i], "prediction", legacy ? "description" : "expected", ""),
+                                  .prediction =
+                                      text_or(from->items[i], "prediction", legacy ? "description" : "expected", ""),
                                   .if_fails = text_or(from->items[i], "if_fails", "fails_if", ""),
                                   .unbound_because = text_or(from->items[i], "test", "command", "no test is given"),
                                   .place = from->items[i]->place };
@@ -120,13 +122,15 @@ static void fill(const fal_pv *v)
                                  .title = fal_pv_text(s, "title", NULL),
                                  .description = fal_pv_text(s, "description", NULL),
                                  .place = s->place };
-        stages[i].n_obligations = read_list(f, fal_pv_get(s, "expected_acceptance", "unblocks_obligations"), &stages[i].obligations);
+        stages[i].n_obligations =
+            read_list(f, fal_pv_get(s, "expected_acceptance", "unblocks_obligations"), &stages[i].obligations);
         stages[i].n_blockers = read_list(f, fal_yaml_get(s, "blockers"), &stages[i].blockers);
     }
     for (size_t i = 0; i < v->amendments.n; i++) {
         const fal_yaml_node *a = v->amendments.items[i];
-        amendments[i] = (fal_amendment){ text_or(a, "version", NULL, ""), text_or(a, "date", NULL, ""), text_or(a, "kind", NULL, ""),
-                                         text_or(a, "title", NULL, ""), fal_pv_text(a, "description", NULL) };
+        amendments[i] = (fal_amendment){ text_or(a, "version", NULL, ""), text_or(a, "date", NULL, ""),
+                                         text_or(a, "kind", NULL, ""), text_or(a, "title", NULL, ""),
+                                         fal_pv_text(a, "description", NULL) };
     }
     c->obligations = obligations, c->n_obligations = (int)v->obligations.n;
     c->falsifiers = falsifiers, c->n_falsifiers = read_tests(&v->tests, false, falsifiers);

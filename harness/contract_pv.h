@@ -13,11 +13,11 @@ typedef struct {
 typedef struct {
     fal_contract_file *f;
     const fal_yaml_node *root, *meta;
-    const char *kind;    /* effective: kernel unless metadata says otherwise; registry: true makes a kernel a registry */
+    const char *kind; /* effective: kernel unless metadata says otherwise; registry: true makes a kernel a registry */
     bool kind_declared, registry;
     fal_nodes equations; /* of a map or of a list */
     fal_nodes obligations, tests, kani, stages, amendments;
-    fal_nodes legacy;    /* rows of `falsification` and `falsification_conditions` */
+    fal_nodes legacy; /* rows of `falsification` and `falsification_conditions` */
 } fal_pv;
 
 /* what    Makes the view of a tree that has been parsed; diagnoses nothing. */

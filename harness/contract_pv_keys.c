@@ -7,7 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { TEXT, TEXTS, NUMBER, COUNT, FLAG, MAP, LIST, ANY, CHOICE_KIND, CHOICE_LEVEL, CHOICE_TYPE, CHOICE_LEAN, CHOICE_STRATEGY } kind_of_key;
+typedef enum {
+    TEXT,
+    TEXTS,
+    NUMBER,
+    COUNT,
+    FLAG,
+    MAP,
+    LIST,
+    ANY,
+    CHOICE_KIND,
+    CHOICE_LEVEL,
+    CHOICE_TYPE,
+    CHOICE_LEAN,
+    CHOICE_STRATEGY
+} kind_of_key;
 typedef enum { NO, YES, NEED } reading;
 
 typedef struct {
@@ -21,15 +35,51 @@ static const pv_key table[] = {
 #include "harness/contract_pv_keys.def"
 };
 
-static const char *const kinds[] = { "kernel", "registry", "model-family", "model-family-variant", "tokenizer", "training-loop",
-                                     "pretraining-corpus", "training-precondition-gate", "corpus-assembly", "pattern", "schema",
-                                     "beat-benchmark", "kaizen", "competitive-parity", NULL };
+static const char *const kinds[] = { "kernel",
+                                     "registry",
+                                     "model-family",
+                                     "model-family-variant",
+                                     "tokenizer",
+                                     "training-loop",
+                                     "pretraining-corpus",
+                                     "training-precondition-gate",
+                                     "corpus-assembly",
+                                     "pattern",
+                                     "schema",
+                                     "beat-benchmark",
+                                     "kaizen",
+                                     "competitive-parity",
+                                     NULL };
 static const char *const levels[] = { "basic", "standard", "strict", "proven", NULL };
-static const char *const types[] = { "invariant", "equivalence", "bound", "monotonicity", "idempotency", "linearity", "symmetry",
-                                     "associativity", "conservation", "ordering", "completeness", "soundness", "involution",
-                                     "determinism", "roundtrip", "state_machine", "classification", "independence", "termination",
-                                     "safety", "liveness", "precondition", "postcondition", "frame", "loop_invariant",
-                                     "loop_variant", "old_state", "subcontract", NULL };
+static const char *const types[] = { "invariant",
+                                     "equivalence",
+                                     "bound",
+                                     "monotonicity",
+                                     "idempotency",
+                                     "linearity",
+                                     "symmetry",
+                                     "associativity",
+                                     "conservation",
+                                     "ordering",
+                                     "completeness",
+                                     "soundness",
+                                     "involution",
+                                     "determinism",
+                                     "roundtrip",
+                                     "state_machine",
+                                     "classification",
+                                     "independence",
+                                     "termination",
+                                     "safety",
+                                     "liveness",
+                                     "precondition",
+                                     "postcondition",
+                                     "frame",
+                                     "loop_invariant",
+                                     "loop_variant",
+                                     "old_state",
+                                     "subcontract",
+                                     NULL };
 static const char *const proofs[] = { "proved", "sorry", "wip", "not-applicable", NULL };
 static const char *const strategies[] = { "exhaustive", "stub_float", "compositional", "bounded_int", NULL };
 
@@ -61,7 +111,8 @@ typedef struct {
 
 static bool is_null(const fal_yaml_node *n)
 {
-    return n->kind == FAL_YAML_SCALAR && n->plain && (n->len == 0 || strcmp(n->text, "~") == 0 || strcmp(n->text, "null") == 0);
+    return n->kind == FAL_YAML_SCALAR && n->plain &&
+           (n->len == 0 || strcmp(n->text, "~") == 0 || strcmp(n->text, "null") == 0);
 }
 
 /* What pv's reader takes for something else than text. */
@@ -76,9 +127,12 @@ static void refuse_value(walk *w, const fal_yaml_node *n, const char *what, cons
 {
     if (n->kind == FAL_YAML_BROKEN) return;
     const char *name = n->key && n->key->text ? n->key->text : "an entry";
-    fal_diagnose(&w->f->d, FAL_RULE_PV_VAL_001, FAL_AT(n), hint, "'%s' %s%s%s, and pv expects %s", fal_shown(w->f, name),
-                 n->kind == FAL_YAML_SCALAR ? "is '" : n->kind == FAL_YAML_LIST ? "is a list" : "is a map",
-                 n->kind == FAL_YAML_SCALAR ? fal_shown(w->f, n->text) : "", n->kind == FAL_YAML_SCALAR ? "'" : "", what);
+    fal_diagnose(
+        &w->f->d, FAL_RULE_PV_VAL_001, FAL_AT(n), hint, "'%s' %s%s%s, and pv expects %s", fal_shown(w->f, name),
+        n->kind == FAL_YAML_SCALAR ? "is '"
+        : n->kind == FAL_YAML_LIST ? "is a list"
+                                   : "is a map",
+        n->kind == FAL_YAML_SCALAR ? fal_shown(w->f, n->text) : "", n->kind == FAL_YAML_SCALAR ? "'" : "", what);
 }
 
 static void judge_texts(walk *w, const fal_yaml_node *list)
@@ -107,14 +161,17 @@ static void judge_value(walk *w, const fal_yaml_node *n, const pv_key *key)
     }
     switch (key->kind) {
     case TEXT:
-        if (is_null(n) || is_not_text(n)) refuse_value(w, n, "text", n->kind == FAL_YAML_SCALAR ? "put it in quotes" : NULL);
+        if (is_null(n) || is_not_text(n))
+            refuse_value(w, n, "text", n->kind == FAL_YAML_SCALAR ? "put it in quotes" : NULL);
         else if (fal_yaml_text_is_ambiguous(n) && !strchr(n->text, '-'))
             fal_diagnose(&w->f->d, FAL_RULE_FORM_022, FAL_AT(n), "put it in quotes",
-                         "'%s' is text here, but other YAML readers take it for something else", fal_shown(w->f, n->text));
+                         "'%s' is text here, but other YAML readers take it for something else",
+                         fal_shown(w->f, n->text));
         break;
     case TEXTS: judge_texts(w, n); break;
     case NUMBER:
-        if (!fal_yaml_number(n, &number)) refuse_value(w, n, "a number", NULL);
+        if (!fal_yaml_number(n, &number))
+            refuse_value(w, n, "a number", NULL);
         else if (fal_yaml_number_is_ambiguous(n))
             fal_diagnose(&w->f->d, FAL_RULE_FORM_022, FAL_AT(n), "write a fraction and a signed exponent, as in 1.0e-5",
                          "YAML 1.1 readers take %s for text", fal_shown(w->f, n->text));
@@ -177,7 +234,8 @@ static void unknown_key(walk *w, const fal_yaml_node *key, const char *object)
     if (strcmp(object, "contract") == 0) {
         const char *meant = misspelt(key->text);
         if (strcmp(key->text, "kind") == 0) {
-            fal_diagnose(&w->f->d, FAL_RULE_SCHEMA_018, FAL_AT(key), "move it to metadata", "pv does not read 'kind' at top level");
+            fal_diagnose(&w->f->d, FAL_RULE_SCHEMA_018, FAL_AT(key), "move it to metadata",
+                         "pv does not read 'kind' at top level");
             return;
         }
         if (meant) {
@@ -187,8 +245,9 @@ static void unknown_key(walk *w, const fal_yaml_node *key, const char *object)
         }
     }
     const bool full = fal_diagnosis_is_full_of_warnings(&w->f->d);
-    fal_diagnose(&w->f->d, FAL_RULE_FOR_002, FAL_AT(key), nearest(w, object, key->text), "unknown key '%s' in %s %s; pv drops it",
-                 full ? "" : fal_shown(w->f, key->text), strchr("aeiou", object[0]) ? "an" : "a", object);
+    fal_diagnose(&w->f->d, FAL_RULE_FOR_002, FAL_AT(key), nearest(w, object, key->text),
+                 "unknown key '%s' in %s %s; pv drops it", full ? "" : fal_shown(w->f, key->text),
+                 strchr("aeiou", object[0]) ? "an" : "a", object);
 }
 
 static void judge_map_as(walk *w, const fal_yaml_node *map, const char *object, bool needs)
@@ -229,8 +288,10 @@ static void judge_list(walk *w, const fal_yaml_node *list, const char *object)
 {
     if (!list || list->kind != FAL_YAML_LIST) return;
     for (const fal_yaml_node *c = list->first; c; c = c->next) {
-        if (c->kind == FAL_YAML_MAP) judge_map(w, c, object);
-        else refuse_value(w, c, "a map of keys", NULL);
+        if (c->kind == FAL_YAML_MAP)
+            judge_map(w, c, object);
+        else
+            refuse_value(w, c, "a map of keys", NULL);
     }
 }
 
@@ -238,8 +299,10 @@ static void judge_values(walk *w, const fal_yaml_node *map, const char *object)
 {
     if (!map || map->kind != FAL_YAML_MAP) return;
     for (const fal_yaml_node *c = map->first; c; c = c->next) {
-        if (c->kind == FAL_YAML_MAP) judge_map(w, c, object);
-        else refuse_value(w, c, "a map of keys", NULL);
+        if (c->kind == FAL_YAML_MAP)
+            judge_map(w, c, object);
+        else
+            refuse_value(w, c, "a map of keys", NULL);
     }
 }
 
@@ -265,8 +328,9 @@ void fal_pv_judge_keys(const fal_pv *v)
     for (size_t i = 0; i < v->stages.n; i++) judge_map(w, v->stages.items[i], "stage");
     for (size_t i = 0; i < v->amendments.n; i++) judge_map(w, v->amendments.items[i], "amendment");
     for (size_t i = 0; i < FAL_N(table); i++) {
-        if (w->drops[i].n == 0 || strcmp(table[i].object, "stage") == 0 || strcmp(table[i].object, "amendment") == 0) continue;
-        fal_diagnose(&v->f->d, FAL_RULE_FOR_001, FAL_AT(w->drops[i].first), NULL, "pv drops '%s' (%d in this file)", table[i].name,
-                     w->drops[i].n);
+        if (w->drops[i].n == 0 || strcmp(table[i].object, "stage") == 0 || strcmp(table[i].object, "amendment") == 0)
+            continue;
+        fal_diagnose(&v->f->d, FAL_RULE_FOR_001, FAL_AT(w->drops[i].first), NULL, "pv drops '%s' (%d in this file)",
+                     table[i].name, w->drops[i].n);
     }
 }

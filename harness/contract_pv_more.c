@@ -17,8 +17,13 @@ static const fal_yaml_node *at_of(const fal_yaml_node *map)
 
 static bool says_done(const char *status)
 {
-    static const char *const done[] = { "DISCHARGED", "FUNCTIONAL", "SHIPPED", "ALGORITHM_LEVEL_DISCHARGED", "PARTIALLY_DISCHARGED",
-                                        "PARTIAL_ALGORITHM_LEVEL", "IMPLEMENTED" };
+    static const char *const done[] = { "DISCHARGED",
+                                        "FUNCTIONAL",
+                                        "SHIPPED",
+                                        "ALGORITHM_LEVEL_DISCHARGED",
+                                        "PARTIALLY_DISCHARGED",
+                                        "PARTIAL_ALGORITHM_LEVEL",
+                                        "IMPLEMENTED" };
     for (size_t i = 0; status && i < FAL_N(done); i++)
         if (strcmp(done[i], status) == 0) return true;
     return false;
@@ -40,9 +45,16 @@ static bool mentions(const fal_yaml_node *node, const char *const *phrases, size
 
 static bool is_confirmed_bug(const fal_yaml_node *test)
 {
-    static const char *const keys[] = { "evidence", "algorithm_evidence", "functional_evidence", "prediction", "evidence_discharged_by" };
-    static const char *const phrases[] = { "bug exists", "bug is confirmed", "bug confirmed", "mismatch is confirmed", "confirmed the bug",
-                                           "empirically confirmed — the falsifier's prediction", "is FALSIFIED on", "divergence confirmed",
+    static const char *const keys[] = { "evidence", "algorithm_evidence", "functional_evidence", "prediction",
+                                        "evidence_discharged_by" };
+    static const char *const phrases[] = { "bug exists",
+                                           "bug is confirmed",
+                                           "bug confirmed",
+                                           "mismatch is confirmed",
+                                           "confirmed the bug",
+                                           "empirically confirmed — the falsifier's prediction",
+                                           "is FALSIFIED on",
+                                           "divergence confirmed",
                                            "expects to detect divergence" };
     for (size_t i = 0; i < FAL_N(keys); i++)
         if (mentions(fal_yaml_get(test, keys[i]), phrases, FAL_N(phrases))) return true;
@@ -64,14 +76,16 @@ static fal_test_kind kind_of(const fal_yaml_node *test)
 static void judge_claims(const fal_pv *v, const fal_nodes *tests)
 {
     for (size_t i = 0; i < tests->n; i++) {
-        const fal_yaml_node *t = tests->items[i], *status = fal_yaml_get(t, "status"), *rule = fal_pv_get(t, "rule", "description"),
+        const fal_yaml_node *t = tests->items[i], *status = fal_yaml_get(t, "status"),
+                            *rule = fal_pv_get(t, "rule", "description"),
                             *prediction = fal_pv_get(t, "prediction", "expected");
         const char *phrase = rule && rule->kind == FAL_YAML_SCALAR ? fal_negative_claim(rule->text) : NULL;
         const fal_yaml_node *at = rule;
-        if (!phrase && prediction && prediction->kind == FAL_YAML_SCALAR) phrase = fal_negative_claim(prediction->text), at = prediction;
+        if (!phrase && prediction && prediction->kind == FAL_YAML_SCALAR)
+            phrase = fal_negative_claim(prediction->text), at = prediction;
         if (phrase)
-            fal_diagnose(&v->f->d, FAL_RULE_FOR_009, FAL_AT(at), "say when it ceases to hold", "\"%s\": a claim that something is not there needs an end",
-                         phrase);
+            fal_diagnose(&v->f->d, FAL_RULE_FOR_009, FAL_AT(at), "say when it ceases to hold",
+                         "\"%s\": a claim that something is not there needs an end", phrase);
         if (status && status->kind == FAL_YAML_SCALAR && says_done(status->text) && is_confirmed_bug(t))
             fal_diagnose(&v->f->d, FAL_RULE_FOR_014, FAL_AT(status), "a property that was found broken is falsified",
                          "%s, though the evidence says that the bug was confirmed", fal_shown(v->f, status->text));
@@ -93,7 +107,8 @@ static void judge_tests(const fal_pv *v)
             if (says_done(fal_pv_text(t, "status", "discharge_status")) && n_status++ == 0) status = t;
         }
     if (prose)
-        fal_diagnose(d, FAL_RULE_FOR_010, FAL_AT(at_of(prose)), NULL, "%zu of %zu tests are prose, this one first: they are UNBOUND", n_prose, n);
+        fal_diagnose(d, FAL_RULE_FOR_010, FAL_AT(at_of(prose)), NULL,
+                     "%zu of %zu tests are prose, this one first: they are UNBOUND", n_prose, n);
     if (status)
         fal_diagnose(d, FAL_RULE_FOR_007, FAL_AT(at_of(status)), "derive it from evidence",
                      "%zu of %zu tests say by themselves that they are done, this one first", n_status, n);
@@ -112,7 +127,8 @@ static bool has_obligation(const fal_pv *v, const char *id)
     for (size_t i = 0; i < v->obligations.n; i++) {
         const fal_yaml_node *o = v->obligations.items[i];
         const char *own = fal_pv_text(o, "id", NULL), *property = fal_pv_text(o, "property", "statement");
-        if ((own && strcmp(own, id) == 0) || (property && strlen(property) < LONG_TEXT && strstr(property, id))) return true;
+        if ((own && strcmp(own, id) == 0) || (property && strlen(property) < LONG_TEXT && strstr(property, id)))
+            return true;
     }
     return false;
 }
@@ -141,8 +157,9 @@ static void count_reference(references *r, const fal_yaml_node *node, bool found
 static void tell_references(const fal_pv *v, const references *r, const char *what, const char *target)
 {
     if (r->n_dangling)
-        fal_diagnose(&v->f->d, FAL_RULE_FOR_003, FAL_AT(r->first), NULL, "%zu of %zu %s name no %s of this contract, first '%s'", r->n_dangling, r->n,
-                     what, target, fal_shown(v->f, r->first->text));
+        fal_diagnose(&v->f->d, FAL_RULE_FOR_003, FAL_AT(r->first), NULL,
+                     "%zu of %zu %s name no %s of this contract, first '%s'", r->n_dangling, r->n, what, target,
+                     fal_shown(v->f, r->first->text));
 }
 
 static void judge_references(const fal_pv *v)
@@ -156,13 +173,15 @@ static void judge_references(const fal_pv *v)
     }
     for (size_t i = 0; i < v->tests.n && i < MOST; i++) {
         const fal_yaml_node *b = fal_pv_get(v->tests.items[i], "binds_to", NULL);
-        if (b && b->kind == FAL_YAML_SCALAR) count_reference(&binds, b, has_equation(v, b->text) || has_obligation(v, b->text));
+        if (b && b->kind == FAL_YAML_SCALAR)
+            count_reference(&binds, b, has_equation(v, b->text) || has_obligation(v, b->text));
     }
     static const char *const keys[] = { "expected_acceptance", "unblocks_obligations" };
     for (size_t i = 0; i < v->stages.n && i < MOST; i++)
         for (size_t k = 0; k < FAL_N(keys); k++) {
             const fal_yaml_node *list = fal_yaml_get(v->stages.items[i], keys[k]);
-            for (const fal_yaml_node *c = list && list->kind == FAL_YAML_LIST && list->n < MOST ? list->first : NULL; c; c = c->next)
+            for (const fal_yaml_node *c = list && list->kind == FAL_YAML_LIST && list->n < MOST ? list->first : NULL; c;
+                 c = c->next)
                 if (c->kind == FAL_YAML_SCALAR) count_reference(&accepted, c, has_obligation(v, c->text));
         }
     tell_references(v, &kani, "Kani harnesses", "obligation");
@@ -175,25 +194,30 @@ static void judge_references(const fal_pv *v)
 static void judge_version(const fal_pv *v)
 {
     const fal_yaml_node *inner = fal_pv_get(v->meta, "version", NULL), *outer = fal_pv_get(v->root, "version", NULL);
-    if (inner && outer && inner->kind == FAL_YAML_SCALAR && outer->kind == FAL_YAML_SCALAR && strcmp(inner->text, outer->text) != 0)
-        fal_diagnose(&v->f->d, FAL_RULE_FOR_004, FAL_AT(outer), "keep metadata.version alone", "version '%s' here, '%s' in metadata (line %d)",
-                     fal_shown(v->f, outer->text), fal_shown(v->f, inner->text), inner->place.line);
+    if (inner && outer && inner->kind == FAL_YAML_SCALAR && outer->kind == FAL_YAML_SCALAR &&
+        strcmp(inner->text, outer->text) != 0)
+        fal_diagnose(&v->f->d, FAL_RULE_FOR_004, FAL_AT(outer), "keep metadata.version alone",
+                     "version '%s' here, '%s' in metadata (line %d)", fal_shown(v->f, outer->text),
+                     fal_shown(v->f, inner->text), inner->place.line);
     bool found = v->amendments.n == 0 || !inner || inner->kind != FAL_YAML_SCALAR;
     for (size_t i = 0; i < v->amendments.n && !found; i++) {
         const char *s = fal_pv_text(v->amendments.items[i], "version", NULL);
         found = s && strcmp(s, inner->text) == 0;
     }
     if (!found)
-        fal_diagnose(&v->f->d, FAL_RULE_FOR_004, FAL_AT(inner), NULL, "version '%s' has no entry in amendment_history", fal_shown(v->f, inner->text));
+        fal_diagnose(&v->f->d, FAL_RULE_FOR_004, FAL_AT(inner), NULL, "version '%s' has no entry in amendment_history",
+                     fal_shown(v->f, inner->text));
 }
 
-static void judge_count(const fal_pv *v, const fal_yaml_node *summary, const char *key, size_t most, bool exact, const char *what)
+static void judge_count(const fal_pv *v, const fal_yaml_node *summary, const char *key, size_t most, bool exact,
+                        const char *what)
 {
     const fal_yaml_node *n = fal_yaml_get(summary, key);
     int64_t value = 0;
     if (!n || !fal_yaml_integer(n, 0, UINT32_MAX, &value)) return;
     if (exact ? (size_t)value != most : (size_t)value > most)
-        fal_diagnose(&v->f->d, FAL_RULE_FOR_005, FAL_AT(n), NULL, "%s says %lld, the contract has %zu %s", key, (long long)value, most, what);
+        fal_diagnose(&v->f->d, FAL_RULE_FOR_005, FAL_AT(n), NULL, "%s says %lld, the contract has %zu %s", key,
+                     (long long)value, most, what);
 }
 
 static size_t count_proofs(const fal_pv *v, const char *status)
@@ -227,7 +251,8 @@ static void judge_gate(const fal_pv *v)
     const unsigned long said = strtoul(s + 4, &end, 10);
     if (strncasecmp(end, " falsification", 14) != 0 && strncasecmp(end, " test", 5) != 0) return;
     if (said != v->tests.n)
-        fal_diagnose(&v->f->d, FAL_RULE_FOR_006, FAL_AT(n), "say \"all\", without a number", "\"all %lu\" tests, the contract has %zu", said, v->tests.n);
+        fal_diagnose(&v->f->d, FAL_RULE_FOR_006, FAL_AT(n), "say \"all\", without a number",
+                     "\"all %lu\" tests, the contract has %zu", said, v->tests.n);
 }
 
 /* ---- exemptions, stages ---- */
@@ -237,11 +262,13 @@ static void judge_exemption(const fal_pv *v)
     const fal_yaml_node *registry = fal_yaml_get(v->meta, "registry"), *kind = fal_yaml_get(v->meta, "kind");
     const bool meets = v->obligations.n > 0 && v->tests.n >= v->obligations.n;
     if (v->registry)
-        fal_diagnose(&v->f->d, FAL_RULE_FOR_008, FAL_AT(registry), NULL, "the contract exempts itself from PROVABILITY-001 (%zu obligations, %zu tests)",
-                     v->obligations.n, v->tests.n);
+        fal_diagnose(&v->f->d, FAL_RULE_FOR_008, FAL_AT(registry), NULL,
+                     "the contract exempts itself from PROVABILITY-001 (%zu obligations, %zu tests)", v->obligations.n,
+                     v->tests.n);
     else if (kind && strcmp(v->kind, "kernel") != 0 && !meets)
-        fal_diagnose(&v->f->d, FAL_RULE_FOR_008, FAL_AT(kind), NULL, "kind %s is exempt from PROVABILITY-001 (%zu obligations, %zu tests)",
-                     fal_shown(v->f, v->kind), v->obligations.n, v->tests.n);
+        fal_diagnose(&v->f->d, FAL_RULE_FOR_008, FAL_AT(kind), NULL,
+                     "kind %s is exempt from PROVABILITY-001 (%zu obligations, %zu tests)", fal_shown(v->f, v->kind),
+                     v->obligations.n, v->tests.n);
 }
 
 static bool is_done(const char *status)
@@ -261,21 +288,23 @@ static void judge_stages(const fal_pv *v)
         if (is_done(status)) {
             if (n_done++ == 0) done = s;
             if (blocked)
-                fal_diagnose(d, FAL_RULE_FOR_012, FAL_AT(blockers->key), NULL, "stage %s is %s and lists %zu blockers", fal_shown(v->f, id ? id : "?"), status,
-                             blockers->n);
+                fal_diagnose(d, FAL_RULE_FOR_012, FAL_AT(blockers->key), NULL, "stage %s is %s and lists %zu blockers",
+                             fal_shown(v->f, id ? id : "?"), status, blockers->n);
             if (overtaken)
-                fal_diagnose(d, FAL_RULE_FOR_012, FAL_AT(at_of(s)), NULL, "stage %s is %s, but a stage before it (line %d) is PENDING without a blocker",
+                fal_diagnose(d, FAL_RULE_FOR_012, FAL_AT(at_of(s)), NULL,
+                             "stage %s is %s, but a stage before it (line %d) is PENDING without a blocker",
                              fal_shown(v->f, id ? id : "?"), status, overtaken->place.line);
         } else if (status && strcmp(status, "PENDING") == 0 && !blocked && !overtaken) {
             overtaken = s;
         }
     }
     if (done)
-        fal_diagnose(d, FAL_RULE_FOR_007, FAL_AT(at_of(done)), "derive it from evidence", "%zu of %zu stages say by themselves that they are done, this one first",
-                     n_done, v->stages.n);
+        fal_diagnose(d, FAL_RULE_FOR_007, FAL_AT(at_of(done)), "derive it from evidence",
+                     "%zu of %zu stages say by themselves that they are done, this one first", n_done, v->stages.n);
     const fal_yaml_node *status = fal_pv_get(v->root, "status", NULL);
     if (status && status->kind == FAL_YAML_SCALAR && strncmp(status->text, "ACTIVE", 6) == 0)
-        fal_diagnose(d, FAL_RULE_FOR_007, FAL_AT(status), "derive it from evidence", "the contract calls itself %s", fal_shown(v->f, status->text));
+        fal_diagnose(d, FAL_RULE_FOR_007, FAL_AT(status), "derive it from evidence", "the contract calls itself %s",
+                     fal_shown(v->f, status->text));
 }
 
 void fal_pv_judge_more(const fal_pv *v)

@@ -41,10 +41,11 @@ static bool has_entries(const fal_yaml_node *list)
 /* A year, a DOI or an arXiv number: something by which it can be looked up. */
 static bool is_publication(const char *s)
 {
-    if (strstr(s, "arXiv") || strstr(s, "arxiv") || strstr(s, "doi") || strstr(s, "DOI") || strstr(s, "ISBN")) return true;
+    if (strstr(s, "arXiv") || strstr(s, "arxiv") || strstr(s, "doi") || strstr(s, "DOI") || strstr(s, "ISBN"))
+        return true;
     for (; *s; s++)
-        if ((strncmp(s, "19", 2) == 0 || strncmp(s, "20", 2) == 0) && isdigit((unsigned char)s[2]) && isdigit((unsigned char)s[3]) &&
-            !isdigit((unsigned char)s[4]))
+        if ((strncmp(s, "19", 2) == 0 || strncmp(s, "20", 2) == 0) && isdigit((unsigned char)s[2]) &&
+            isdigit((unsigned char)s[3]) && !isdigit((unsigned char)s[4]))
             return true;
     return false;
 }
@@ -55,18 +56,21 @@ static void judge_metadata(const fal_pv *v)
     const fal_yaml_node *references = fal_yaml_get(v->meta, "references");
     if (!v->meta) return;
     if (!has_entries(references))
-        fal_diagnose(d, FAL_RULE_SCHEMA_001, FAL_AT(references ? references : top(v)), NULL, "metadata.references names no source");
+        fal_diagnose(d, FAL_RULE_SCHEMA_001, FAL_AT(references ? references : top(v)), NULL,
+                     "metadata.references names no source");
     else {
         bool published = false;
         for (const fal_yaml_node *c = references->first; c; c = c->next)
             published |= c->kind == FAL_YAML_SCALAR && is_publication(c->text);
         if (!published)
-            fal_diagnose(d, FAL_RULE_PV_AUD_002, FAL_AT(references->key), NULL, "no reference is a publication with a year or an identifier");
+            fal_diagnose(d, FAL_RULE_PV_AUD_002, FAL_AT(references->key), NULL,
+                         "no reference is a publication with a year or an identifier");
     }
     const fal_yaml_node *version = fal_yaml_get(v->meta, "version");
     if (version && !fal_pv_get(v->meta, "version", NULL))
         fal_diagnose(d, FAL_RULE_SCHEMA_002, FAL_AT(version), NULL, "metadata.version is empty");
-    if (!fal_pv_get(v->meta, "created", NULL)) fal_diagnose(d, FAL_RULE_PV_VAL_003, FAL_AT(top(v)), NULL, "metadata.created is missing");
+    if (!fal_pv_get(v->meta, "created", NULL))
+        fal_diagnose(d, FAL_RULE_PV_VAL_003, FAL_AT(top(v)), NULL, "metadata.created is missing");
 }
 
 static const char *name_of(const fal_pv *v, const fal_yaml_node *item)
@@ -80,7 +84,8 @@ static void judge_equations(const fal_pv *v)
 {
     fal_file_diagnosis *d = &v->f->d;
     if (v->equations.n == 0 && is_kernel(v))
-        fal_diagnose(d, FAL_RULE_SCHEMA_003, FAL_AT(top(v)), NULL, "a kernel has at least one equation%s", by_default(v));
+        fal_diagnose(d, FAL_RULE_SCHEMA_003, FAL_AT(top(v)), NULL, "a kernel has at least one equation%s",
+                     by_default(v));
     if (v->equations.n > 0 && v->obligations.n == 0)
         fal_diagnose(d, FAL_RULE_AUDIT_003, FAL_AT(top(v)), NULL, "%zu equations and no obligation", v->equations.n);
     for (size_t i = 0; i < v->equations.n; i++) {
@@ -106,10 +111,13 @@ static int compare(const void *pa, const void *pb)
 {
     const entry *a = pa, *b = pb;
     const int by_text = strcmp(a->text, b->text);
-    return by_text != 0 ? by_text : a->node->place.line < b->node->place.line ? -1 : a->node->place.line > b->node->place.line;
+    return by_text != 0                                ? by_text
+           : a->node->place.line < b->node->place.line ? -1
+                                                       : a->node->place.line > b->node->place.line;
 }
 
-static void refuse_repeats(const fal_pv *v, const fal_nodes *list, const char *key, const char *alias, fal_rule_id rule, const char *what)
+static void refuse_repeats(const fal_pv *v, const fal_nodes *list, const char *key, const char *alias, fal_rule_id rule,
+                           const char *what)
 {
     entry *entries = fal_arena_take(v->f->arena, list->n + 1, sizeof *entries);
     size_t n = 0;
@@ -150,18 +158,23 @@ static void judge_obligation(const fal_pv *v, const fal_yaml_node *o)
     if (!fal_pv_get(o, "property", "statement"))
         fal_diagnose(d, FAL_RULE_SCHEMA_005, FAL_AT(at_of(o)), NULL, "an obligation has no property");
     if (requires && !is_type(type, "postcondition", NULL))
-        fal_diagnose(d, FAL_RULE_SCHEMA_014, FAL_AT(requires->key), NULL, "'requires' has no meaning on an obligation that is no postcondition");
+        fal_diagnose(d, FAL_RULE_SCHEMA_014, FAL_AT(requires->key), NULL,
+                     "'requires' has no meaning on an obligation that is no postcondition");
     if (phase && !is_type(type, "loop_invariant", "loop_variant"))
-        fal_diagnose(d, FAL_RULE_SCHEMA_015, FAL_AT(phase->key), NULL, "'applies_to_phase' has no meaning on an obligation that is of no loop");
+        fal_diagnose(d, FAL_RULE_SCHEMA_015, FAL_AT(phase->key), NULL,
+                     "'applies_to_phase' has no meaning on an obligation that is of no loop");
     if (child && !is_type(type, "subcontract", NULL))
-        fal_diagnose(d, FAL_RULE_SCHEMA_016, FAL_AT(child->key), NULL, "'parent_contract' has no meaning on an obligation that is no subcontract");
+        fal_diagnose(d, FAL_RULE_SCHEMA_016, FAL_AT(child->key), NULL,
+                     "'parent_contract' has no meaning on an obligation that is no subcontract");
     if (is_type(type, "subcontract", NULL) && parent && !depends_on(v, parent))
-        fal_diagnose(d, FAL_RULE_SCHEMA_017, FAL_AT(child), "add it to depends_on", "parent contract '%s' is not in depends_on",
-                     fal_shown(v->f, parent));
+        fal_diagnose(d, FAL_RULE_SCHEMA_017, FAL_AT(child), "add it to depends_on",
+                     "parent contract '%s' is not in depends_on", fal_shown(v->f, parent));
     if (applies && strcmp(applies, "not_applicable") == 0) {
         const fal_yaml_node *at = fal_yaml_get(o, "applies_to");
-        if (!reason) fal_diagnose(d, FAL_RULE_SCHEMA_021, FAL_AT(at), "add na_reason", "not applicable, without a reason");
-        if (!owner) fal_diagnose(d, FAL_RULE_SCHEMA_022, FAL_AT(at), "add na_owner", "not applicable, without an owner");
+        if (!reason)
+            fal_diagnose(d, FAL_RULE_SCHEMA_021, FAL_AT(at), "add na_reason", "not applicable, without a reason");
+        if (!owner)
+            fal_diagnose(d, FAL_RULE_SCHEMA_022, FAL_AT(at), "add na_owner", "not applicable, without an owner");
     } else if (reason || owner) {
         fal_diagnose(d, FAL_RULE_SCHEMA_023, FAL_AT((reason ? reason : owner)->key), NULL,
                      "na_reason and na_owner have no meaning where applies_to is not not_applicable");
@@ -172,7 +185,8 @@ static void judge_obligation(const fal_pv *v, const fal_yaml_node *o)
 
 static bool is_cited(const fal_nodes *tests, const char *id)
 {
-    static const char *const keys[] = { "rule", "description", "prediction", "expected", "test", "command", "test_harness", "binds_to", "name" };
+    static const char *const keys[] = { "rule",    "description",  "prediction", "expected", "test",
+                                        "command", "test_harness", "binds_to",   "name" };
     for (size_t i = 0; i < tests->n; i++)
         for (size_t k = 0; k < FAL_N(keys); k++) {
             const char *s = fal_pv_text(tests->items[i], keys[k], NULL);
@@ -189,9 +203,10 @@ static void judge_obligations(const fal_pv *v)
         const fal_yaml_node *o = v->obligations.items[i];
         judge_obligation(v, o);
         const fal_yaml_node *id = fal_pv_get(o, "id", NULL);
-        if (v->f->d.profile == FAL_PROFILE_PV && id && id->kind == FAL_YAML_SCALAR && i < MOST_CITED && v->tests.n < MOST_CITED &&
-            !is_cited(&v->tests, id->text) && !is_cited(&v->legacy, id->text))
-            fal_diagnose(&v->f->d, FAL_RULE_PV_AUD_003, FAL_AT(id), NULL, "no test names obligation '%s'", fal_shown(v->f, id->text));
+        if (v->f->d.profile == FAL_PROFILE_PV && id && id->kind == FAL_YAML_SCALAR && i < MOST_CITED &&
+            v->tests.n < MOST_CITED && !is_cited(&v->tests, id->text) && !is_cited(&v->legacy, id->text))
+            fal_diagnose(&v->f->d, FAL_RULE_PV_AUD_003, FAL_AT(id), NULL, "no test names obligation '%s'",
+                         fal_shown(v->f, id->text));
     }
 }
 
@@ -206,11 +221,14 @@ static void judge_tests(const fal_pv *v)
         if (!fal_pv_get(t, "prediction", "expected"))
             fal_diagnose(d, FAL_RULE_SCHEMA_008, FAL_AT(at_of(t)), NULL, "test %s has no prediction", name_of(v, t));
         if (!fal_pv_get(t, "if_fails", "fails_if"))
-            fal_diagnose(d, FAL_RULE_SCHEMA_009, FAL_AT(at_of(t)), NULL, "test %s does not say what to suspect if it fails", name_of(v, t));
+            fal_diagnose(d, FAL_RULE_SCHEMA_009, FAL_AT(at_of(t)), NULL,
+                         "test %s does not say what to suspect if it fails", name_of(v, t));
     }
-    if (v->tests.n == 0) fal_diagnose(d, FAL_RULE_AUDIT_001, FAL_AT(top(v)), NULL, "the contract has no falsification_tests");
+    if (v->tests.n == 0)
+        fal_diagnose(d, FAL_RULE_AUDIT_001, FAL_AT(top(v)), NULL, "the contract has no falsification_tests");
     if (v->tests.n > 0 && v->tests.n < v->obligations.n)
-        fal_diagnose(d, FAL_RULE_PV_AUD_001, FAL_AT(top(v)), NULL, "%zu tests for %zu obligations", v->tests.n, v->obligations.n);
+        fal_diagnose(d, FAL_RULE_PV_AUD_001, FAL_AT(top(v)), NULL, "%zu tests for %zu obligations", v->tests.n,
+                     v->obligations.n);
 }
 
 static void judge_kani(const fal_pv *v)
@@ -220,28 +238,33 @@ static void judge_kani(const fal_pv *v)
     for (size_t i = 0; i < v->kani.n; i++) {
         const fal_yaml_node *k = v->kani.items[i];
         if (fal_yaml_get(k, "obligation") && !fal_pv_get(k, "obligation", NULL))
-            fal_diagnose(d, FAL_RULE_SCHEMA_011, FAL_AT(fal_yaml_get(k, "obligation")->key), NULL, "harness %s names no obligation", name_of(v, k));
+            fal_diagnose(d, FAL_RULE_SCHEMA_011, FAL_AT(fal_yaml_get(k, "obligation")->key), NULL,
+                         "harness %s names no obligation", name_of(v, k));
         if (fal_yaml_get(k, "obligation") && !fal_pv_get(k, "obligation", NULL))
-            fal_diagnose(d, FAL_RULE_AUDIT_002, FAL_AT(fal_yaml_get(k, "obligation")->key), NULL, "harness %s is traced to no obligation", name_of(v, k));
+            fal_diagnose(d, FAL_RULE_AUDIT_002, FAL_AT(fal_yaml_get(k, "obligation")->key), NULL,
+                         "harness %s is traced to no obligation", name_of(v, k));
         if (!fal_pv_get(k, "bound", NULL))
             fal_diagnose(d, FAL_RULE_SCHEMA_012, FAL_AT(at_of(k)), NULL, "harness %s has no bound", name_of(v, k));
     }
     if (v->kani.n > 0 && v->kani.n < v->obligations.n)
-        fal_diagnose(d, FAL_RULE_PV_PRV_003, FAL_AT(top(v)), NULL, "%zu Kani harnesses for %zu obligations", v->kani.n, v->obligations.n);
+        fal_diagnose(d, FAL_RULE_PV_PRV_003, FAL_AT(top(v)), NULL, "%zu Kani harnesses for %zu obligations", v->kani.n,
+                     v->obligations.n);
 }
 
 static void judge_floor(const fal_pv *v)
 {
     fal_file_diagnosis *d = &v->f->d;
-    if (!fal_yaml_get(v->root, "qa_gate")) fal_diagnose(d, FAL_RULE_SCHEMA_013, FAL_AT(top(v)), NULL, "the contract has no qa_gate");
+    if (!fal_yaml_get(v->root, "qa_gate"))
+        fal_diagnose(d, FAL_RULE_SCHEMA_013, FAL_AT(top(v)), NULL, "the contract has no qa_gate");
     if (!is_kernel(v)) return;
     if (v->obligations.n == 0 || v->tests.n == 0 || v->kani.n == 0)
         fal_diagnose(d, FAL_RULE_PROVABILITY_001, FAL_AT(top(v)), NULL,
-                     "a kernel needs obligations, tests and Kani harnesses; it has %zu, %zu and %zu%s", v->obligations.n, v->tests.n, v->kani.n,
-                     by_default(v));
+                     "a kernel needs obligations, tests and Kani harnesses; it has %zu, %zu and %zu%s",
+                     v->obligations.n, v->tests.n, v->kani.n, by_default(v));
     else if (v->tests.n < v->obligations.n)
-        fal_diagnose(d, FAL_RULE_PROVABILITY_001, FAL_AT(top(v)), NULL, "a kernel needs at least as many tests as obligations; it has %zu and %zu%s",
-                     v->tests.n, v->obligations.n, by_default(v));
+        fal_diagnose(d, FAL_RULE_PROVABILITY_001, FAL_AT(top(v)), NULL,
+                     "a kernel needs at least as many tests as obligations; it has %zu and %zu%s", v->tests.n,
+                     v->obligations.n, by_default(v));
 }
 
 void fal_pv_judge(const fal_pv *v)

@@ -41,8 +41,8 @@ static fal_status refuse_shared_ids(const fal_pv *views, fal_contract_file *cons
         const entry *a = &ids[i - 1], *b = &ids[i];
         if (strcmp(a->id, b->id) != 0 || a->file == b->file) continue; /* within a file it is SCHEMA-007 */
         fal_contract_file *f = files[b->file];
-        fal_diagnose(&f->d, FAL_RULE_FOR_011, FAL_AT(b->node), NULL, "falsification id '%s' is taken: see %s:%d", fal_shown(f, b->id),
-                     fal_shown(f, files[a->file]->contract.path), a->node->place.line);
+        fal_diagnose(&f->d, FAL_RULE_FOR_011, FAL_AT(b->node), NULL, "falsification id '%s' is taken: see %s:%d",
+                     fal_shown(f, b->id), fal_shown(f, files[a->file]->contract.path), a->node->place.line);
     }
     free(ids);
     return FAL_OK;
@@ -73,7 +73,8 @@ static int find_stem(fal_contract_file *const *files, int n, const char *stem)
     return low < n && strcmp(files[low]->contract.stem, stem) == 0 ? low : -1;
 }
 
-static void judge_dependencies(const fal_pv *views, const bool *executable, fal_contract_file *const *files, int n, int i)
+static void judge_dependencies(const fal_pv *views, const bool *executable, fal_contract_file *const *files, int n,
+                               int i)
 {
     fal_contract_file *f = files[i];
     const fal_yaml_node *list = fal_yaml_get(views[i].meta, "depends_on");
@@ -81,10 +82,12 @@ static void judge_dependencies(const fal_pv *views, const bool *executable, fal_
         if (c->kind != FAL_YAML_SCALAR || c->len == 0) continue;
         const int target = find_stem(files, n, c->text);
         if (target < 0)
-            fal_diagnose(&f->d, FAL_RULE_FOR_003, FAL_AT(c), NULL, "depends_on names '%s', which is not among the files", fal_shown(f, c->text));
+            fal_diagnose(&f->d, FAL_RULE_FOR_003, FAL_AT(c), NULL,
+                         "depends_on names '%s', which is not among the files", fal_shown(f, c->text));
         else if (files[target]->yaml.root && !executable[target])
-            fal_diagnose(&f->d, FAL_RULE_FOR_013, FAL_AT(c), NULL, "%s has %zu tests and %zu legacy rows, none of which could be executed",
-                         fal_shown(f, c->text), views[target].tests.n, views[target].legacy.n);
+            fal_diagnose(&f->d, FAL_RULE_FOR_013, FAL_AT(c), NULL,
+                         "%s has %zu tests and %zu legacy rows, none of which could be executed", fal_shown(f, c->text),
+                         views[target].tests.n, views[target].legacy.n);
     }
 }
 
@@ -92,7 +95,8 @@ fal_status fal_pv_resolve(fal_contract_file *const *files, int n, fal_error *err
 {
     fal_pv *views = calloc((size_t)n + 1, sizeof *views);
     bool *executable = calloc((size_t)n + 1, sizeof *executable);
-    fal_status status = views && executable ? FAL_OK : fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while comparing contracts");
+    fal_status status =
+        views && executable ? FAL_OK : fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while comparing contracts");
     for (int i = 0; status == FAL_OK && i < n; i++) {
         views[i] = fal_pv_view(files[i]);
         executable[i] = could_be_executed(&views[i]);

@@ -108,7 +108,8 @@ static void judge_gate(fal_contract_file *f)
         if (missing++ == 0) first = of->id;
     }
     if (missing)
-        fal_diagnose(&f->d, FAL_RULE_CON_104, FAL_AT(list->key), "add them, or leave 'checks' out: the gate is then all",
+        fal_diagnose(&f->d, FAL_RULE_CON_104, FAL_AT(list->key),
+                     "add them, or leave 'checks' out: the gate is then all",
                      "the gate lists %zu checks and leaves out %d bound falsifier%s, first %s", n_named, missing,
                      missing == 1 ? "" : "s", first);
 }
@@ -169,14 +170,15 @@ static void judge_stages(fal_contract_file *f)
         if (!s->id || rank < 0) continue;
         if (rank >= SHIPPED && s->n_blockers > 0) {
             const fal_yaml_node *blockers = fal_yaml_get(f->stage_nodes[i], "blockers");
-            fal_diagnose(&f->d, FAL_RULE_CON_022, FAL_AT(blockers->key), "remove what no longer blocks, or lower the status",
-                         "stage %s is %s and lists %d blocker%s", s->id, s->status, s->n_blockers,
-                         s->n_blockers == 1 ? "" : "s");
+            fal_diagnose(&f->d, FAL_RULE_CON_022, FAL_AT(blockers->key),
+                         "remove what no longer blocks, or lower the status", "stage %s is %s and lists %d blocker%s",
+                         s->id, s->status, s->n_blockers, s->n_blockers == 1 ? "" : "s");
         }
         if (rank >= SHIPPED && overtaken)
-            fal_diagnose(&f->d, FAL_RULE_CON_105, s->place, 1, "give the pending stage its blockers, or correct a status",
-                         "stage %s is %s, but stage %s before it (line %d) is PENDING and says of nothing that blocks it",
-                         s->id, s->status, overtaken->id, overtaken->place.line);
+            fal_diagnose(
+                &f->d, FAL_RULE_CON_105, s->place, 1, "give the pending stage its blockers, or correct a status",
+                "stage %s is %s, but stage %s before it (line %d) is PENDING and says of nothing that blocks it", s->id,
+                s->status, overtaken->id, overtaken->place.line);
         if (rank == 0 && s->n_blockers == 0 && !overtaken) overtaken = s;
     }
     judge_parts(f);

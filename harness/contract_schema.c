@@ -62,7 +62,8 @@ static json_t *named_params(bool shapes)
     size_t n = 0;
     const char *const *names = fal_param_names(shapes, &n);
     json_t *properties = json_object();
-    for (size_t i = 0; i < n; i++) json_object_set_new(properties, names[i], json_pack("{s:[s, s, s]}", "type", "number", "string", "boolean"));
+    for (size_t i = 0; i < n; i++)
+        json_object_set_new(properties, names[i], json_pack("{s:[s, s, s]}", "type", "number", "string", "boolean"));
     return json_pack("{s:s, s:b, s:o}", "type", "object", "additionalProperties", 0, "properties", properties);
 }
 
@@ -77,10 +78,12 @@ static json_t *value_of(const fal_key *key, const char *under)
     case FAL_KEY_MAP:
         if (strcmp(under, "PARAMS") == 0) return named_params(false);
         if (strncmp(under, "MAP_OF_", 7) == 0)
-            return json_pack("{s:s, s:i, s:o}", "type", "object", "minProperties", 1, "additionalProperties", reference(under + 7));
+            return json_pack("{s:s, s:i, s:o}", "type", "object", "minProperties", 1, "additionalProperties",
+                             reference(under + 7));
         return reference(under);
     case FAL_KEY_LIST:
-        if (strcmp(under, "INTEGERS") == 0) return list_of(json_pack("{s:s, s:i}", "type", "integer", "minimum", 0), false);
+        if (strcmp(under, "INTEGERS") == 0)
+            return list_of(json_pack("{s:s, s:i}", "type", "integer", "minimum", 0), false);
         if (strcmp(under, "SHAPES") == 0) return list_of(named_params(true), true);
         return list_of(reference(under), false);
     }
@@ -113,10 +116,14 @@ static json_t *object_of(const fal_object *object)
 json_t *fal_contract_schema(void)
 {
     json_t *definitions = json_object(), *j = object_of(&fal_object_contract);
-    for (size_t i = 0; i < FAL_N(objects); i++) json_object_set_new(definitions, objects[i]->name, object_of(objects[i]));
-    json_t *all = json_pack("{s:s, s:s, s:s}", "$schema", "http://json-schema.org/draft-07/schema#", "title", "Falsify contract", "$comment",
-                            "Made by `falsify schema` from the tables by which contracts are read; `falsify validate` knows more than a schema can say.");
-    if (!all || !definitions || !j || json_object_update(all, j) != 0 || json_object_set(all, "definitions", definitions) != 0) {
+    for (size_t i = 0; i < FAL_N(objects); i++)
+        json_object_set_new(definitions, objects[i]->name, object_of(objects[i]));
+    json_t *all = json_pack("{s:s, s:s, s:s}", "$schema", "http://json-schema.org/draft-07/schema#", "title",
+                            "Falsify contract", "$comment",
+                            "Made by `falsify schema` from the tables by which contracts are read; `falsify validate` "
+                            "knows more than a schema can say.");
+    if (!all || !definitions || !j || json_object_update(all, j) != 0 ||
+        json_object_set(all, "definitions", definitions) != 0) {
         json_decref(all);
         all = NULL;
     }

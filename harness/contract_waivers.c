@@ -18,7 +18,8 @@ static const fal_key waiver_keys[] = {
     NAMED("id", true, fal_waiver, id, &fal_form_short_id),
     NAMED("falsifier", true, fal_waiver, falsifier, &fal_form_falsifier_id),
     NAMED("check", true, fal_waiver, check, &fal_form_name),
-    { "backends", FAL_KEY_TEXTS, false, offsetof(fal_waiver, backends), offsetof(fal_waiver, n_backends), backends, NULL, true },
+    { "backends", FAL_KEY_TEXTS, false, offsetof(fal_waiver, backends), offsetof(fal_waiver, n_backends), backends,
+      NULL, true },
     TEXT("owner", true, fal_waiver, owner),
     NAMED("granted", true, fal_waiver, granted, &fal_form_date),
     NAMED("expires", true, fal_waiver, expires, &fal_form_date),
@@ -42,7 +43,8 @@ static const fal_falsifier *find_falsifier(const fal_contract *c, const char *id
 static const char *suggest_falsifier(fal_contract_file *f, const char *id)
 {
     const fal_contract *c = &f->contract;
-    const char **names = fal_diagnosis_is_full(&f->d) ? NULL : fal_arena_take(f->arena, (size_t)c->n_falsifiers + 1, sizeof *names);
+    const char **names =
+        fal_diagnosis_is_full(&f->d) ? NULL : fal_arena_take(f->arena, (size_t)c->n_falsifiers + 1, sizeof *names);
     size_t n = 0;
     for (int i = 0; names && i < c->n_falsifiers; i++)
         if (c->falsifiers[i].id) names[n++] = c->falsifiers[i].id;
@@ -86,7 +88,8 @@ static bool finish(fal_contract_file *f, const fal_yaml_node *node, void *item, 
     if (found[LIMIT]) fal_limit_read(f, found[LIMIT], &w->limit);
     if (found[REASON]) fal_basis_is_reason(f, found[REASON], "reason");
     w->limit.basis = w->reason;
-    if (f->d.n_errors != before || !found[LIMIT] || !w->falsifier || !w->check || !w->granted || !w->expires) return false;
+    if (f->d.n_errors != before || !found[LIMIT] || !w->falsifier || !w->check || !w->granted || !w->expires)
+        return false;
     if (w->limit.has_warn)
         fal_diagnose(&f->d, FAL_RULE_CON_020, FAL_AT(found[LIMIT]), NULL, "the limit of a waiver has no warn mark");
     const fal_check *check = find_check(f, node, w);
@@ -102,7 +105,8 @@ static bool finish(fal_contract_file *f, const fal_yaml_node *node, void *item, 
     return w->id != NULL;
 }
 
-static const fal_item_kind waivers = { "waivers", "a waiver", waiver_keys, FAL_N(waiver_keys), sizeof(fal_waiver), finish };
+static const fal_item_kind waivers = { "waivers",          "a waiver",         waiver_keys,
+                                       FAL_N(waiver_keys), sizeof(fal_waiver), finish };
 
 static bool share_backend(const fal_waiver *a, const fal_waiver *b)
 {

@@ -278,5 +278,6 @@ void fal_diagnosis_print(const fal_diagnosis *item, bool with_source, bool colou
 
 void fal_diagnoses_print(const fal_diagnoses *d, bool colour, FILE *f)
 {
-    for (size_t i = 0; i < d->n; i++) fal_diagnosis_print(&d->items[i], false, colour, f);
+    for (size_t i = 0; i < d->n; i++)
+        if (d->items[i].severity != FAL_NOTE) fal_diagnosis_print(&d->items[i], false, colour, f);
 }

@@ -17,9 +17,9 @@ typedef enum {
 } fal_rule_id;
 
 typedef struct {
-    const char *code;                        /* stable: "CON-007" */
-    fal_severity severity[FAL_N_PROFILES];   /* FAL_OFF: not a rule of that profile */
-    const char *source;                      /* where the rule comes from */
+    const char *code;                      /* stable: "CON-007" */
+    fal_severity severity[FAL_N_PROFILES]; /* FAL_OFF: not a rule of that profile */
+    const char *source;                    /* where the rule comes from */
     const char *what, *why, *example, *fix;
 } fal_rule;
 

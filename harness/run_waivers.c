@@ -13,7 +13,8 @@ bool fal_waive(const fal_waiver *w, const char *today, fal_verdict *v)
     char why[sizeof v->reason];
     snprintf(why, sizeof why, "%s", v->reason);
     if (fal_waiver_expired(w, today)) {
-        snprintf(v->reason, sizeof v->reason, "%.300s; waiver %.64s of %.40s expired on %s", why, w->id, w->owner, w->expires);
+        snprintf(v->reason, sizeof v->reason, "%.300s; waiver %.64s of %.40s expired on %s", why, w->id, w->owner,
+                 w->expires);
         return false;
     }
     if (!v->has_value || v->n_compared == 0 || !fal_waiver_covers(w, v->value)) {
@@ -22,7 +23,8 @@ bool fal_waive(const fal_waiver *w, const char *today, fal_verdict *v)
         return false;
     }
     v->kind = FAL_WAIVED;
-    snprintf(v->reason, sizeof v->reason, "waived until %s by %.64s (waiver %.64s): %.300s", w->expires, w->owner, w->id, why);
+    snprintf(v->reason, sizeof v->reason, "waived until %s by %.64s (waiver %.64s): %.300s", w->expires, w->owner,
+             w->id, why);
     return true;
 }
 
@@ -45,9 +47,10 @@ fal_waiver_use fal_run_waiver_use(const fal_run *run, const fal_contract *c, con
 
 const char *fal_waiver_state_name(fal_waiver_state state)
 {
-    static const char *const names[FAL_N_WAIVER_STATES] = {
-        [FAL_WAIVER_USED] = "used", [FAL_WAIVER_UNUSED] = "unused", [FAL_WAIVER_EXPIRED] = "expired", [FAL_WAIVER_NOT_TRIED] = "not tried"
-    };
+    static const char *const names[FAL_N_WAIVER_STATES] = { [FAL_WAIVER_USED] = "used",
+                                                            [FAL_WAIVER_UNUSED] = "unused",
+                                                            [FAL_WAIVER_EXPIRED] = "expired",
+                                                            [FAL_WAIVER_NOT_TRIED] = "not tried" };
     return names[state];
 }
 
@@ -79,8 +82,8 @@ void fal_report_waivers(const fal_run *run, bool colour, FILE *f)
 json_t *fal_waiver_json(const fal_waiver *w)
 {
     if (!w) return json_null();
-    json_t *j = json_pack("{s:s, s:o, s:s, s:s, s:o}", "id", w->id, "owner", fal_json_text(w->owner), "granted", w->granted,
-                          "expires", w->expires, "reason", fal_json_text(w->reason));
+    json_t *j = json_pack("{s:s, s:o, s:s, s:s, s:o}", "id", w->id, "owner", fal_json_text(w->owner), "granted",
+                          w->granted, "expires", w->expires, "reason", fal_json_text(w->reason));
     json_object_set_new(j, "limit", fal_json_limit(&w->limit));
     return j;
 }

@@ -9,7 +9,13 @@
            when, or why it was not waived. True when it was. */
 bool fal_waive(const fal_waiver *w, const char *today, fal_verdict *v);
 
-typedef enum { FAL_WAIVER_USED, FAL_WAIVER_UNUSED, FAL_WAIVER_EXPIRED, FAL_WAIVER_NOT_TRIED, FAL_N_WAIVER_STATES } fal_waiver_state;
+typedef enum {
+    FAL_WAIVER_USED,
+    FAL_WAIVER_UNUSED,
+    FAL_WAIVER_EXPIRED,
+    FAL_WAIVER_NOT_TRIED,
+    FAL_N_WAIVER_STATES
+} fal_waiver_state;
 typedef struct {
     fal_waiver_state state; /* unused: its cases ran and none needed it */
     int n_cases, n_executed, n_waived;

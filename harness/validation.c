@@ -26,8 +26,8 @@ static void refuse_unknown_judgements(const fal_contract *c, fal_file_diagnosis 
             char hint[160] = "falsifiers/judgements.def lists the judgements";
             const char *nearest = fal_nearest(check->judge, names, n_names);
             if (nearest) snprintf(hint, sizeof hint, "did you mean '%s'?", nearest);
-            fal_diagnose(d, FAL_RULE_CON_017, check->place, 1, hint, "%s/%s: there is no judgement '%s'", c->falsifiers[i].id, check->name,
-                         check->judge);
+            fal_diagnose(d, FAL_RULE_CON_017, check->place, 1, hint, "%s/%s: there is no judgement '%s'",
+                         c->falsifiers[i].id, check->name, check->judge);
         }
 }
 
@@ -35,8 +35,9 @@ static void tell_expired(const fal_contract *c, const char *today, fal_file_diag
 {
     for (int i = 0; i < c->n_waivers; i++)
         if (fal_waiver_expired(&c->waivers[i], today))
-            fal_diagnose(d, FAL_RULE_CON_108, c->waivers[i].place, 1, "mend what it excused and remove it", "waiver %s of %s/%s expired on %s",
-                         c->waivers[i].id, c->waivers[i].falsifier, c->waivers[i].check, c->waivers[i].expires);
+            fal_diagnose(d, FAL_RULE_CON_108, c->waivers[i].place, 1, "mend what it excused and remove it",
+                         "waiver %s of %s/%s expired on %s", c->waivers[i].id, c->waivers[i].falsifier,
+                         c->waivers[i].check, c->waivers[i].expires);
 }
 
 static fal_status judge_whole(fal_validation *v, const char *today, fal_error *err)
@@ -51,10 +52,13 @@ static fal_status judge_whole(fal_validation *v, const char *today, fal_error *e
         v->n_valid -= d.n_errors > 0;
         failed |= d.failed;
     }
-    return failed || !fal_diagnoses_sort(&v->diag) ? fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while judging contracts") : FAL_OK;
+    return failed || !fal_diagnoses_sort(&v->diag)
+               ? fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while judging contracts")
+               : FAL_OK;
 }
 
-fal_status fal_validate(const char *const *paths, int n_paths, fal_profile profile, const char *today, fal_validation *out, fal_error *err)
+fal_status fal_validate(const char *const *paths, int n_paths, fal_profile profile, const char *today,
+                        fal_validation *out, fal_error *err)
 {
     *out = (fal_validation){ .profile = profile };
     fal_error ignored = { 0 };
@@ -65,7 +69,8 @@ fal_status fal_validate(const char *const *paths, int n_paths, fal_profile profi
     }
     for (size_t i = 0; i < out->diag.n; i++)
         if (out->diag.items[i].rule_id == FAL_RULE_CON_001 &&
-            (strstr(out->diag.items[i].message, "'kani_harnesses'") || strstr(out->diag.items[i].message, "'registry'") ||
+            (strstr(out->diag.items[i].message, "'kani_harnesses'") ||
+             strstr(out->diag.items[i].message, "'registry'") ||
              strstr(out->diag.items[i].message, "'test' in a falsifier")))
             out->looks_foreign = true;
     status = judge_whole(out, today, err);

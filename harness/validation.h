@@ -18,9 +18,9 @@ typedef struct {
 typedef struct {
     fal_profile profile;
     fal_contract_set *set;
-    fal_diagnoses diag;        /* sorted */
-    bool looks_foreign;        /* keys that only aprender's contracts have */
-    int n_valid;               /* without an error */
+    fal_diagnoses diag;             /* sorted */
+    bool looks_foreign;             /* keys that only aprender's contracts have */
+    int n_valid;                    /* without an error */
     struct fal_citation *citations; /* of obligations by falsifiers with a check, sorted by obligation */
     size_t n_citations;
     fal_claim_counts all, *of; /* of[i]: of set->contracts[i]; an obligation may be bound by another contract */
@@ -30,8 +30,8 @@ typedef struct {
 /* what    Loads the paths by the one walker, judges them by the profile and counts. today: by which waivers expire.
            FAL_OK whatever is wrong with the contracts: that is in the counts; FAL_ERR_NOTHING when no file was found.
    owns    *out: fal_validation_free, also on failure */
-fal_status fal_validate(const char *const *paths, int n_paths, fal_profile profile, const char *today, fal_validation *out,
-                        fal_error *err);
+fal_status fal_validate(const char *const *paths, int n_paths, fal_profile profile, const char *today,
+                        fal_validation *out, fal_error *err);
 void fal_validation_free(fal_validation *v);
 
 /* what    Counts the claims of v->set into v->all, v->of and v->citations; part of fal_validate. */

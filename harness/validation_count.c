@@ -42,7 +42,8 @@ fal_status fal_validation_count(fal_validation *v, fal_error *err)
     const fal_contract_set *set = v->set;
     size_t n_cited = 0;
     for (int i = 0; i < set->n_contracts; i++)
-        for (int k = 0; k < set->contracts[i]->n_falsifiers; k++) n_cited += (size_t)set->contracts[i]->falsifiers[k].n_obligations;
+        for (int k = 0; k < set->contracts[i]->n_falsifiers; k++)
+            n_cited += (size_t)set->contracts[i]->falsifiers[k].n_obligations;
     v->citations = calloc(n_cited + 1, sizeof *v->citations);
     v->of = calloc((size_t)set->n_contracts + 1, sizeof *v->of);
     if (!v->citations || !v->of) return fal_fail(err, FAL_ERR_MEMORY, NULL, "out of memory while counting falsifiers");
@@ -71,7 +72,8 @@ fal_status fal_validation_count(fal_validation *v, fal_error *err)
 int fal_validation_falsifiers_of(const fal_validation *v, const char *obligation, const char **ids, int most)
 {
     int n = 0;
-    for (size_t i = first_citation(v, obligation); i < v->n_citations && strcmp(v->citations[i].obligation, obligation) == 0; i++, n++)
+    for (size_t i = first_citation(v, obligation);
+         i < v->n_citations && strcmp(v->citations[i].obligation, obligation) == 0; i++, n++)
         if (n < most) ids[n] = v->citations[i].falsifier;
     return n;
 }

@@ -52,13 +52,15 @@ void fal_validation_print_summary(const fal_validation *v, const fal_validation_
 {
     const fal_claim_counts *c = &v->all;
     if (style->map) print_map(v, f);
-    fprintf(f, "contracts    %d found, %d read as YAML, %d valid (profile %s)\n", v->set->n_found, v->set->n_read, v->n_valid,
-            fal_profile_name(v->profile));
+    fprintf(f, "contracts    %d found, %d read as YAML, %d valid (profile %s)\n", v->set->n_found, v->set->n_read,
+            v->n_valid, fal_profile_name(v->profile));
     if (v->n_valid < v->set->n_found) fprintf(f, "in the %d whose form and references hold:\n", v->set->n_contracts);
-    fprintf(f, "falsifiers   %d = %d bound (%d checks) + %d unbound + %d retired\n", c->falsifiers, c->bound, c->checks, c->unbound, c->retired);
+    fprintf(f, "falsifiers   %d = %d bound (%d checks) + %d unbound + %d retired\n", c->falsifiers, c->bound, c->checks,
+            c->unbound, c->retired);
     fprintf(f, "obligations  %d of %d have a bound falsifier\n", c->obligations_bound, c->obligations);
-    fprintf(f, "diagnoses    %zu error%s, %zu warning%s, %zu note%s%s\n", v->n_errors, s_of(v->n_errors), v->n_warnings, s_of(v->n_warnings),
-            v->n_notes, s_of(v->n_notes), v->n_notes && !style->notes ? " (--notes shows them)" : "");
+    fprintf(f, "diagnoses    %zu error%s, %zu warning%s, %zu note%s%s\n", v->n_errors, s_of(v->n_errors), v->n_warnings,
+            s_of(v->n_warnings), v->n_notes, s_of(v->n_notes),
+            v->n_notes && !style->notes ? " (--notes shows them)" : "");
 }
 
 /* ---- GitHub ---- */
@@ -69,12 +71,18 @@ static void put_escaped(FILE *f, const char *s, bool property)
     fal_text safe = { 0 };
     fal_text_add_safe(&safe, s, strlen(s));
     for (const char *c = fal_text_str(&safe); *c; c++) {
-        if (*c == '%') fputs("%25", f);
-        else if (*c == '\r') fputs("%0D", f);
-        else if (*c == '\n') fputs("%0A", f);
-        else if (property && *c == ':') fputs("%3A", f);
-        else if (property && *c == ',') fputs("%2C", f);
-        else fputc(*c, f);
+        if (*c == '%')
+            fputs("%25", f);
+        else if (*c == '\r')
+            fputs("%0D", f);
+        else if (*c == '\n')
+            fputs("%0A", f);
+        else if (property && *c == ':')
+            fputs("%3A", f);
+        else if (property && *c == ',')
+            fputs("%2C", f);
+        else
+            fputc(*c, f);
     }
     fal_text_free(&safe);
 }
@@ -85,7 +93,9 @@ void fal_validation_print_github(const fal_validation *v, FILE *f)
     static const struct {
         fal_severity severity;
         const char *command, *words;
-    } kinds[] = { { FAL_MISTAKE, "error", "errors" }, { FAL_WARNING, "warning", "warnings" }, { FAL_NOTE, "notice", "notes" } };
+    } kinds[] = { { FAL_MISTAKE, "error", "errors" },
+                  { FAL_WARNING, "warning", "warnings" },
+                  { FAL_NOTE, "notice", "notes" } };
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
         int n = 0;
         for (size_t i = 0; i < v->diag.n; i++) {
@@ -93,7 +103,8 @@ void fal_validation_print_github(const fal_validation *v, FILE *f)
             if (d->severity != kinds[k].severity || n++ >= MOST) continue;
             fprintf(f, "::%s file=", kinds[k].command);
             put_escaped(f, d->path, true);
-            if (d->place.line > 0) fprintf(f, ",line=%d,col=%d,endColumn=%d", d->place.line, d->place.column, d->place.column + d->width);
+            if (d->place.line > 0)
+                fprintf(f, ",line=%d,col=%d,endColumn=%d", d->place.line, d->place.column, d->place.column + d->width);
             fprintf(f, ",title=%s::", d->rule);
             put_escaped(f, d->message, false);
             if (d->suggestion) {

@@ -29,18 +29,21 @@ static void check_diagnosis(const fal_diagnosis *d, int *n_errors)
 {
     must(d->message && d->message[0] && d->rule && d->path, "a diagnosis has a message, a rule and a file");
     must(d->place.line >= 0 && d->place.column >= 0 && d->width >= 1, "a diagnosis has a place");
-    must(d->severity != FAL_OFF && d->is_error == (d->severity == FAL_MISTAKE), "a diagnosis has the severity of its rule");
+    must(d->severity != FAL_OFF && d->is_error == (d->severity == FAL_MISTAKE),
+         "a diagnosis has the severity of its rule");
     *n_errors += d->is_error;
 }
 
 static void check_contract(const fal_contract *c)
 {
-    must(c->stem && strcmp(c->stem, "fuzz-v1") == 0 && c->version && c->description, "a whole contract has its required keys");
+    must(c->stem && strcmp(c->stem, "fuzz-v1") == 0 && c->version && c->description,
+         "a whole contract has its required keys");
     for (int i = 0; i < c->n_falsifiers; i++) {
         const fal_falsifier *f = &c->falsifiers[i];
         must(f->id && f->id[0] && f->rule && f->prediction, "a falsifier has id, rule and prediction");
         for (int k = 0; k < f->n_checks; k++)
-            must(f->checks[k].name && f->checks[k].judge && f->checks[k].limit.basis, "a check has name, judgement and basis");
+            must(f->checks[k].name && f->checks[k].judge && f->checks[k].limit.basis,
+                 "a check has name, judgement and basis");
     }
 }
 
@@ -50,9 +53,11 @@ static void check_github(const char *text)
     for (const char *line = text; *line;) {
         const char *end = strchr(line, '\n');
         must(end != NULL, "annotations end their lines");
-        for (const char *c = line; c < end; c++) must((unsigned char)*c >= 0x20 && *c != 0x7f, "annotations hold no control character");
+        for (const char *c = line; c < end; c++)
+            must((unsigned char)*c >= 0x20 && *c != 0x7f, "annotations hold no control character");
         if (strncmp(line, "::", 2) == 0)
-            must(strncmp(line, "::error file=", 13) == 0 || strncmp(line, "::warning file=", 15) == 0 || strncmp(line, "::notice file=", 14) == 0,
+            must(strncmp(line, "::error file=", 13) == 0 || strncmp(line, "::warning file=", 15) == 0 ||
+                     strncmp(line, "::notice file=", 14) == 0,
                  "a line that is a command is one of ours");
         line = end + 1;
     }
@@ -66,7 +71,8 @@ static void print_all(fal_validation *v)
     char *text = NULL;
     size_t n = 0;
     must(fal_validation_count(v, NULL) == FAL_OK, "claims can be counted");
-    must(v->all.obligations_bound <= v->all.obligations && v->all.bound + v->all.unbound + v->all.retired == v->all.falsifiers,
+    must(v->all.obligations_bound <= v->all.obligations &&
+             v->all.bound + v->all.unbound + v->all.retired == v->all.falsifiers,
          "denominators add up");
     if (sink) {
         fal_validation_print_diagnoses(v, &style, sink);

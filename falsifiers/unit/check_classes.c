@@ -21,8 +21,10 @@ typedef struct {
 
 static const refusal refusals[] = {
     { 1, "prose counted as a test", "validate @class-01-prose-v1.yaml", 3, "unknown key 'test' in a falsifier" },
-    { 1, "prose counted as a test, without a word", "validate --deny-warnings @class-01-silent-v1.yaml", 3, "0 bound (0 checks) + 1 unbound" },
-    { 1, "prose of a foreign contract counted as tests", "validate --profile pv @pv", 0, "6 = 0 bound (0 checks) + 6 unbound" },
+    { 1, "prose counted as a test, without a word", "validate --deny-warnings @class-01-silent-v1.yaml", 3,
+      "0 bound (0 checks) + 1 unbound" },
+    { 1, "prose of a foreign contract counted as tests", "validate --profile pv @pv", 0,
+      "6 = 0 bound (0 checks) + 6 unbound" },
     { 5, "silently dropped keys", "validate @class-05-dropped-key-v1.yaml", 3, "unknown key 'chekc'" },
     { 6, "unresolved references", "validate @class-06-unresolved-v1.yaml", 3, "no obligation 'CUR-INV-01'" },
     { 8, "counting tests instead of mapping obligations", "validate --deny-warnings @class-08-counting-v1.yaml", 3,
@@ -31,26 +33,35 @@ static const refusal refusals[] = {
     { 11, "negative falsifiers without an end", "validate @class-11-negative-v1.yaml", 3, "[CON-018]" },
     { 17, "limits without a recorded basis", "validate @class-17-no-basis-v1.yaml", 3, "lacks the key 'basis'" },
     { 17, "limits whose basis is a placeholder", "validate @class-17-placeholder-v1.yaml", 3, "[CON-019]" },
-    { 18, "gates that drift", "validate --deny-warnings @class-18-gate-v1.yaml", 3, "leaves out 1 bound falsifier, first FALSIFY-CGA-002" },
+    { 18, "gates that drift", "validate --deny-warnings @class-18-gate-v1.yaml", 3,
+      "leaves out 1 bound falsifier, first FALSIFY-CGA-002" },
     { 18, "versions that drift", "validate --deny-warnings @class-18-version-v1.yaml", 3, "[CON-103]" },
-    { 18, "summaries that drift: counts are computed", "validate @class-18-summary-v1.yaml", 3, "unknown key 'verification_summary'" },
+    { 18, "summaries that drift: counts are computed", "validate @class-18-summary-v1.yaml", 3,
+      "unknown key 'verification_summary'" },
     { 18, "stages that drift", "validate @class-18-stage-v1.yaml", 3, "[CON-022]" },
     { 19, "self-issued exemptions by a flag", "validate @class-19-registry-v1.yaml", 3, "unknown key 'registry'" },
     { 19, "self-issued exemptions by a kind", "validate --deny-warnings @class-19-kind-v1.yaml", 3, "[CON-102]" },
-    { 19, "exemptions that nobody owns", "validate @class-19-waiver-owner-v1.yaml", 3, "a waiver lacks the key 'owner'" },
-    { 19, "exemptions without an end", "validate @class-19-waiver-expiry-v1.yaml", 3, "a waiver lacks the key 'expires'" },
-    { 19, "exemptions without a bound", "validate @class-19-waiver-maximum-v1.yaml", 3, "a waiver lacks the key 'limit'" },
+    { 19, "exemptions that nobody owns", "validate @class-19-waiver-owner-v1.yaml", 3,
+      "a waiver lacks the key 'owner'" },
+    { 19, "exemptions without an end", "validate @class-19-waiver-expiry-v1.yaml", 3,
+      "a waiver lacks the key 'expires'" },
+    { 19, "exemptions without a bound", "validate @class-19-waiver-maximum-v1.yaml", 3,
+      "a waiver lacks the key 'limit'" },
     { 19, "exemptions for years", "validate @class-19-waiver-long-v1.yaml", 3, "[CON-020]" },
-    { 19, "exemptions past their end", "validate --deny-warnings --today 2026-11-27 @class-19-waiver-expired-v1.yaml", 3, "[CON-108]" },
-    { 20, "a dependency without an executable test", "validate @class-20-parent-v1.yaml @class-20-prose-dependency-v1.yaml", 3,
+    { 19, "exemptions past their end", "validate --deny-warnings --today 2026-11-27 @class-19-waiver-expired-v1.yaml",
+      3, "[CON-108]" },
+    { 20, "a dependency without an executable test",
+      "validate @class-20-parent-v1.yaml @class-20-prose-dependency-v1.yaml", 3,
       "so this contract cannot be ACTIVE_ALGORITHM_LEVEL [CON-023]" },
     { 21, "duplicate keys", "validate @class-21-duplicate-key-v1.yaml", 3, "duplicate key 'limit'" },
-    { 21, "duplicate ids", "validate @class-00-control-v1.yaml @twice/class-00-other-v1.yaml", 3, "id 'FALSIFY-CTRL-001' is taken" },
+    { 21, "duplicate ids", "validate @class-00-control-v1.yaml @twice/class-00-other-v1.yaml", 3,
+      "id 'FALSIFY-CTRL-001' is taken" },
     { 21, "duplicate stems", "validate @class-00-control-v1.yaml @twice/class-00-control-v1.yaml", 3, "[CON-016]" },
     { 23, "unparseable means skipped", "validate @class-23-unparseable-v1.yaml", 3, "[FORM-010]" },
-    { 23, "unparseable means skipped, beside others", "validate @class-00-control-v1.yaml @class-23-unparseable-v1.yaml", 3,
-      "2 found, 1 read as YAML" },
-    { 23, "unparseable means skipped, by another command", "plan --no-probe --root @walker", 3, "class-23-unparseable-v1.yaml:10:10" },
+    { 23, "unparseable means skipped, beside others",
+      "validate @class-00-control-v1.yaml @class-23-unparseable-v1.yaml", 3, "2 found, 1 read as YAML" },
+    { 23, "unparseable means skipped, by another command", "plan --no-probe --root @walker", 3,
+      "class-23-unparseable-v1.yaml:10:10" },
     { 23, "a file that one walker sees and another does not", "validate @yml", 3, "[CON-016]" },
     { 24, "a limit that nothing can break", "validate @class-24-limit-v1.yaml", 3, "is not a finite number" },
     /* and check_contract_pv.c: every rule of the validator was shown to fire */
@@ -94,10 +105,10 @@ START_TEST(class_is_refused)
     const refusal *r = &refusals[_i];
     int status = 0;
     char *text = run(r->args, &status);
-    ck_assert_msg(status == r->status, "class %d, %s: falsify %s exits %d, expected %d:\n%s", r->number, r->words, r->args,
-                  status, r->status, text);
-    ck_assert_msg(strstr(text, r->says) != NULL, "class %d, %s: falsify %s does not say \"%s\":\n%s", r->number, r->words,
-                  r->args, r->says, text);
+    ck_assert_msg(status == r->status, "class %d, %s: falsify %s exits %d, expected %d:\n%s", r->number, r->words,
+                  r->args, status, r->status, text);
+    ck_assert_msg(strstr(text, r->says) != NULL, "class %d, %s: falsify %s does not say \"%s\":\n%s", r->number,
+                  r->words, r->args, r->says, text);
     free(text);
 }
 END_TEST

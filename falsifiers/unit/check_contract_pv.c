@@ -18,13 +18,18 @@ typedef struct {
 
 static const change changes[] = {
     /* pv validate */
-    { "SCHEMA-001", "  references:\n    - \"Bridle (1990) Training Stochastic Model Recognition Algorithms as Networks\"\n", "  references: []\n", "[]" },
-    { "SCHEMA-001", "  references:\n    - \"Bridle (1990) Training Stochastic Model Recognition Algorithms as Networks\"\n", "", NULL },
+    { "SCHEMA-001",
+      "  references:\n    - \"Bridle (1990) Training Stochastic Model Recognition Algorithms as Networks\"\n",
+      "  references: []\n", "[]" },
+    { "SCHEMA-001",
+      "  references:\n    - \"Bridle (1990) Training Stochastic Model Recognition Algorithms as Networks\"\n", "",
+      NULL },
     { "SCHEMA-002", "  version: 1.2.0\n  created", "  version: \"\"\n  created", "\"\"" },
     { "SCHEMA-003", "\nequations:\n", "\nx-equations:\n", NULL },
     { "SCHEMA-004", "{formula: \"σ(x + c) = σ(x)\",", "{formula: \"\",", NULL },
     { "SCHEMA-005", "    property: \"Sum grows\"\n", "", NULL },
-    { "SCHEMA-006", "    property: \"Sum grows\"\n", "    property: \"Sum grows\"\n    formal: \"x_i > x_j => y_i > y_j\"\n", "\"x_i" },
+    { "SCHEMA-006", "    property: \"Sum grows\"\n",
+      "    property: \"Sum grows\"\n    formal: \"x_i > x_j => y_i > y_j\"\n", "\"x_i" },
     { "SCHEMA-007", "id: FALSIFY-PV-002", "id: FALSIFY-PV-001", "FALSIFY-PV-001" },
     { "SCHEMA-008", "    prediction: \"sum ≈ 1.0\"\n", "", NULL },
     { "SCHEMA-008", "    expected: \"argmax is kept\"\n", "    expected: \"  \"\n", NULL },
@@ -46,7 +51,9 @@ static const change changes[] = {
     { "SCHEMA-022", "    na_owner: the tests\n", "", NULL },
     { "SCHEMA-023", "applies_to: not_applicable", "applies_to: simd", "na_reason" },
     { "PROVABILITY-001", "\nkani_harnesses:\n", "\nx-kani:\n", NULL },
-    { "PROVABILITY-001", "  - id: FALSIFY-PV-005\n    rule: \"Bound (PV-BND-005)\"\n    prediction: \"bounded\"\n    test: \"bash scripts/bound.sh\"\n    if_fails: \"unbounded\"\n",
+    { "PROVABILITY-001",
+      "  - id: FALSIFY-PV-005\n    rule: \"Bound (PV-BND-005)\"\n    prediction: \"bounded\"\n    test: \"bash "
+      "scripts/bound.sh\"\n    if_fails: \"unbounded\"\n",
       "", NULL },
     /* what its parser refuses */
     { "PV-VAL-001", "  version: 1.2.0\n  created", "  version: 1.2\n  created", "1.2" },
@@ -69,7 +76,9 @@ static const change changes[] = {
     { "AUDIT-001", "\nfalsification_tests:\n", "\nx-tests:\n", NULL },
     { "AUDIT-003", "\nproof_obligations:\n", "\nx-obligations:\n", NULL },
     { "PV-VAL-003", "  created: '2026-05-04'\n", "", NULL },
-    { "PV-AUD-001", "  - id: FALSIFY-PV-005\n    rule: \"Bound (PV-BND-005)\"\n    prediction: \"bounded\"\n    test: \"bash scripts/bound.sh\"\n    if_fails: \"unbounded\"\n",
+    { "PV-AUD-001",
+      "  - id: FALSIFY-PV-005\n    rule: \"Bound (PV-BND-005)\"\n    prediction: \"bounded\"\n    test: \"bash "
+      "scripts/bound.sh\"\n    if_fails: \"unbounded\"\n",
       "", NULL },
     { "PV-AUD-002", "Bridle (1990)", "Bridle", NULL },
     { "PV-AUD-003", "rule: \"Loop (PV-LOOP-003)\"", "rule: \"Loop\"", NULL },
@@ -77,8 +86,11 @@ static const change changes[] = {
     { "PV-AUD-005", "    tolerance: 0.5\n", "", NULL },
     { "PV-PRV-003", "  - {id: KANI-PV-005, obligation: PV-BND-005, bound: 8}\n", "", NULL },
     { "PV-ENF-001", ", preconditions: [\"c is finite\"]", "", NULL },
-    { "PV-VER-003", "\nfalsification_tests:\n", "\nfalsification:\n  - {id: FALSIFY-OLD-001, description: d, test: prose}\nfalsification_tests:\n", "id: FALSIFY-OLD" },
-    { "PV-VER-003", "\nfalsification_tests:\n", "\nfalsification_conditions:\n  one: {description: d}\nfalsification_tests:\n", NULL },
+    { "PV-VER-003", "\nfalsification_tests:\n",
+      "\nfalsification:\n  - {id: FALSIFY-OLD-001, description: d, test: prose}\nfalsification_tests:\n",
+      "id: FALSIFY-OLD" },
+    { "PV-VER-003", "\nfalsification_tests:\n",
+      "\nfalsification_conditions:\n  one: {description: d}\nfalsification_tests:\n", NULL },
     /* beyond pv */
     { "FOR-001", "  - id: FALSIFY-PV-002\n", "  - id: FALSIFY-PV-002\n    mutation: x\n", "mutation" },
     { "FOR-002", "    if_fails: \"renamed\"", "    if_fails: \"renamed\"\n    if_passes: x", "if_passes" },
@@ -100,12 +112,14 @@ static const change changes[] = {
     { "FOR-007", "{id: M1, status: PENDING,", "{id: M1, status: SHIPPED,", NULL },
     { "FOR-008", "  kind: kernel\n", "  registry: true\n", "true\n" },
     { "FOR-008", "  kind: kernel\n", "  kind: schema\n", NULL }, /* with the next change: no tests */
-    { "FOR-009", "rule: \"Normalization (PV-INV-001)\"", "rule: \"The fused path (PV-INV-001) does not exist\"", "\"The" },
+    { "FOR-009", "rule: \"Normalization (PV-INV-001)\"", "rule: \"The fused path (PV-INV-001) does not exist\"",
+      "\"The" },
     { "FOR-010", "test: \"cargo test -p softmax --lib sums\"", "test: \"proptest with 10000 random vectors\"", NULL },
     { "FOR-011", "id: FALSIFY-PV-005", "id: FALSIFY-PVD-001", NULL },
     { "FOR-012", "{id: M1, status: PENDING,", "{id: M1, status: DISCHARGED,", NULL },
     { "FOR-012", ", blockers: ['nobody has time']}", "}\n  - {id: M2, status: SHIPPED}", NULL },
-    { "FOR-014", "    binds_to: softmax\n", "    status: DISCHARGED\n    algorithm_evidence: [\"bug confirmed on the card\"]\n", "DISCHARGED" },
+    { "FOR-014", "    binds_to: softmax\n",
+      "    status: DISCHARGED\n    algorithm_evidence: [\"bug confirmed on the card\"]\n", "DISCHARGED" },
     { "FORM-022", "tolerance: 1.0e-6", "tolerance: 1e-6", "1e-6" },
     { "FORM-010", "status: DRAFT\n", "status: [DRAFT\n", NULL },
 };
@@ -160,7 +174,8 @@ START_TEST(every_rule_fires)
     const fal_severity severity = fal_rule_get((fal_rule_id)rule)->severity[FAL_PROFILE_PV];
     /* FOR-001 is there before any change: the one that stands at the change counts */
     const fal_diagnosis *d = fal_test_find(&l, c->rule);
-    ck_assert_msg(d != NULL, "%s: '%s' -> '%s' is not told; first: %s", c->rule, c->from, c->to, l.diag.n ? l.diag.items[0].message : "nothing");
+    ck_assert_msg(d != NULL, "%s: '%s' -> '%s' is not told; first: %s", c->rule, c->from, c->to,
+                  l.diag.n ? l.diag.items[0].message : "nothing");
     ck_assert_int_eq(d->severity, severity);
     if (severity == FAL_MISTAKE) ck_assert_int_eq(l.status, FAL_ERR_INPUT);
     if (c->at) {
@@ -169,8 +184,10 @@ START_TEST(every_rule_fires)
         const fal_place p = place_of(text, at);
         bool there = false;
         for (size_t i = 0; i < l.diag.n; i++)
-            there |= strcmp(l.diag.items[i].rule, c->rule) == 0 && l.diag.items[i].place.line == p.line && l.diag.items[i].place.column == p.column;
-        ck_assert_msg(there, "%s is told at %d:%d, expected %d:%d", c->rule, d->place.line, d->place.column, p.line, p.column);
+            there |= strcmp(l.diag.items[i].rule, c->rule) == 0 && l.diag.items[i].place.line == p.line &&
+                     l.diag.items[i].place.column == p.column;
+        ck_assert_msg(there, "%s is told at %d:%d, expected %d:%d", c->rule, d->place.line, d->place.column, p.line,
+                      p.column);
     }
     free(text);
     free(base);
@@ -184,7 +201,8 @@ START_TEST(the_base_is_clean)
     fal_test_loaded l = { 0 };
     l.status = fal_contract_set_load_as(&path, 1, FAL_PROFILE_PV, &l.set, &l.diag, &l.err);
     ck_assert_int_eq(l.status, FAL_OK);
-    for (size_t i = 0; i < l.diag.n; i++) ck_assert_msg(strcmp(l.diag.items[i].rule, "FOR-001") == 0, "%s", l.diag.items[i].message);
+    for (size_t i = 0; i < l.diag.n; i++)
+        ck_assert_msg(strcmp(l.diag.items[i].rule, "FOR-001") == 0, "%s", l.diag.items[i].message);
     ck_assert_int_eq(l.set->n_contracts, 2);
     fal_test_release(&l);
 }
@@ -195,7 +213,9 @@ START_TEST(both_generations_are_read)
 {
     char *base = fal_test_read(FILES "pv-v1.yaml");
     const char *where = NULL;
-    char *text = fal_test_changed(base, "\nfalsification_tests:\n", "\nfalsification:\n  - {id: FALSIFY-OLD-001, description: old, test: prose}\nfalsification_tests:\n", &where);
+    char *text = fal_test_changed(
+        base, "\nfalsification_tests:\n",
+        "\nfalsification:\n  - {id: FALSIFY-OLD-001, description: old, test: prose}\nfalsification_tests:\n", &where);
     fal_test_write("pv-v1.yaml", text);
     write_dependency(NULL, NULL);
     fal_test_loaded l;
@@ -260,7 +280,8 @@ START_TEST(a_kernel_by_default_is_told_so)
 {
     char *base = fal_test_read(FILES "pv-v1.yaml");
     const char *where = NULL;
-    char *one = fal_test_changed(base, "  kind: kernel\n", "", &where), *two = fal_test_changed(one, "\nequations:\n", "\nx-equations:\n", &where);
+    char *one = fal_test_changed(base, "  kind: kernel\n", "", &where),
+         *two = fal_test_changed(one, "\nequations:\n", "\nx-equations:\n", &where);
     fal_test_write("pv-v1.yaml", two);
     write_dependency(NULL, NULL);
     fal_test_loaded l;
@@ -294,7 +315,8 @@ START_TEST(tests_are_told_from_prose)
         { "! grep x y", FAL_TEST_SHELL },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        ck_assert_msg(fal_test_kind_of(cases[i].text) == cases[i].kind, "'%s' is %s", cases[i].text, fal_test_kind_name(fal_test_kind_of(cases[i].text)));
+        ck_assert_msg(fal_test_kind_of(cases[i].text) == cases[i].kind, "'%s' is %s", cases[i].text,
+                      fal_test_kind_name(fal_test_kind_of(cases[i].text)));
 }
 END_TEST
 
@@ -319,8 +341,8 @@ END_TEST
 /* A checker that was never shown to fail is none: every rule of the table stands in a test that expects it. */
 START_TEST(every_rule_has_a_test)
 {
-    static const char *const files[] = { "check_yaml.c",     "check_contract.c", "check_contract_rules.c", "check_contract_pv.c",
-                                         "check_validate.c", "check_classes.c" };
+    static const char *const files[] = { "check_yaml.c",        "check_contract.c", "check_contract_rules.c",
+                                         "check_contract_pv.c", "check_validate.c", "check_classes.c" };
     char *texts[sizeof files / sizeof files[0]];
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         char path[128];

@@ -27,7 +27,8 @@ static const json_t *follow(const json_t *root, const json_t *schema)
 static bool has_type(const fal_yaml_node *n, const char *type)
 {
     double number;
-    const bool is_number = fal_yaml_number(n, &number), is_bool = n->plain && n->text && (!strcmp(n->text, "true") || !strcmp(n->text, "false"));
+    const bool is_number = fal_yaml_number(n, &number),
+               is_bool = n->plain && n->text && (!strcmp(n->text, "true") || !strcmp(n->text, "false"));
     if (strcmp(type, "object") == 0) return n->kind == FAL_YAML_MAP;
     if (strcmp(type, "array") == 0) return n->kind == FAL_YAML_LIST;
     if (n->kind != FAL_YAML_SCALAR) return false;
@@ -50,7 +51,8 @@ static bool accepts(const json_t *root, const json_t *schema, const fal_yaml_nod
 
 static bool accepts_map(const json_t *root, const json_t *schema, const fal_yaml_node *n)
 {
-    const json_t *properties = json_object_get(schema, "properties"), *more = json_object_get(schema, "additionalProperties");
+    const json_t *properties = json_object_get(schema, "properties"),
+                 *more = json_object_get(schema, "additionalProperties");
     const json_t *required = json_object_get(schema, "required");
     if ((json_int_t)n->n < json_integer_value(json_object_get(schema, "minProperties"))) return false;
     for (const fal_yaml_node *c = n->first; c; c = c->next) {
@@ -67,18 +69,21 @@ static bool accepts_map(const json_t *root, const json_t *schema, const fal_yaml
 static bool accepts(const json_t *root, const json_t *schema, const fal_yaml_node *n)
 {
     schema = follow(root, schema);
-    const json_t *all = json_object_get(schema, "allOf"), *type = json_object_get(schema, "type"), *choices = json_object_get(schema, "enum");
+    const json_t *all = json_object_get(schema, "allOf"), *type = json_object_get(schema, "type"),
+                 *choices = json_object_get(schema, "enum");
     for (size_t i = 0; i < json_array_size(all); i++)
         if (!accepts(root, json_array_get(all, i), n)) return false;
     if (json_is_string(type) && !has_type(n, json_string_value(type))) return false;
     if (json_is_array(type)) {
         bool any = false;
-        for (size_t i = 0; i < json_array_size(type); i++) any |= has_type(n, json_string_value(json_array_get(type, i)));
+        for (size_t i = 0; i < json_array_size(type); i++)
+            any |= has_type(n, json_string_value(json_array_get(type, i)));
         if (!any) return false;
     }
     if (choices) {
         bool any = false;
-        for (size_t i = 0; i < json_array_size(choices); i++) any |= strcmp(json_string_value(json_array_get(choices, i)), n->text) == 0;
+        for (size_t i = 0; i < json_array_size(choices); i++)
+            any |= strcmp(json_string_value(json_array_get(choices, i)), n->text) == 0;
         if (!any) return false;
     }
     const char *pattern = json_string_value(json_object_get(schema, "pattern"));
@@ -120,7 +125,9 @@ static char *print(int (*run)(int, char **, const fal_cmd_env *, fal_error *), c
     char *args[] = { name, second, NULL };
     const int no_stop = 0;
     fal_error err = { 0 };
-    const fal_cmd_env env = { .program = "falsify", .tmp = "/tmp", .out = open_memstream(&text, &n), .err = stderr, .stop = &no_stop };
+    const fal_cmd_env env = {
+        .program = "falsify", .tmp = "/tmp", .out = open_memstream(&text, &n), .err = stderr, .stop = &no_stop
+    };
     ck_assert_int_eq(run(option ? 2 : 1, args, &env, &err), 0);
     fclose(env.out);
     return text;
@@ -141,12 +148,15 @@ static void is_fresh(const char *path, char *made, const char *how)
 
 START_TEST(committed_copies_are_fresh)
 {
-    is_fresh("contracts/contract.schema.json", print(fal_cmd_schema, NULL), "build/falsify schema > contracts/contract.schema.json");
-    is_fresh("contracts/rules.md", print(fal_cmd_explain, "--markdown"), "build/falsify explain --markdown > contracts/rules.md");
+    is_fresh("contracts/contract.schema.json", print(fal_cmd_schema, NULL),
+             "build/falsify schema > contracts/contract.schema.json");
+    is_fresh("contracts/rules.md", print(fal_cmd_explain, "--markdown"),
+             "build/falsify explain --markdown > contracts/rules.md");
 }
 END_TEST
 
-static void for_each_contract(void (*with)(const char *path, const char *text, const json_t *schema), const json_t *schema)
+static void for_each_contract(void (*with)(const char *path, const char *text, const json_t *schema),
+                              const json_t *schema)
 {
     DIR *dir = opendir("contracts");
     ck_assert_ptr_nonnull(dir);
@@ -212,7 +222,8 @@ START_TEST(schema_refuses_what_the_validator_refuses)
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         const char *where = NULL;
         char *text = fal_test_changed(base, changes[i].from, changes[i].to, &where);
-        ck_assert_msg(!accepts_text(schema, text), "'%s' -> '%s' is accepted by the schema", changes[i].from, changes[i].to);
+        ck_assert_msg(!accepts_text(schema, text), "'%s' -> '%s' is accepted by the schema", changes[i].from,
+                      changes[i].to);
         free(text);
     }
     free(base);
@@ -234,13 +245,15 @@ START_TEST(every_key_is_described)
         json_t *value;
         json_object_foreach(json_object_get(object, "properties"), key, value)
         {
-            ck_assert_msg(json_object_get(value, "description") != NULL, "%s.%s has no row in contract_schema.def", name, key);
+            ck_assert_msg(json_object_get(value, "description") != NULL, "%s.%s has no row in contract_schema.def",
+                          name, key);
             n++;
         }
     }
     int rows = 0;
-#define FAL_HELP(object, key, under, help)                                                                                                         \
-    ck_assert_msg(json_object_get(json_object_get(json_object_get(all, #object), "properties"), #key) != NULL, "there is no key %s.%s", #object, #key); \
+#define FAL_HELP(object, key, under, help)                                                                             \
+    ck_assert_msg(json_object_get(json_object_get(json_object_get(all, #object), "properties"), #key) != NULL,         \
+                  "there is no key %s.%s", #object, #key);                                                             \
     rows++;
 #include "harness/contract_schema.def"
     ck_assert_int_eq(rows, n);
@@ -252,9 +265,12 @@ END_TEST
 /* The pattern of a form says what its function does, on names one character away from good ones and on random ones. */
 START_TEST(patterns_say_what_forms_do)
 {
-    static const fal_form *const forms[] = { &fal_form_falsifier_id, &fal_form_id, &fal_form_short_id, &fal_form_name, &fal_form_prompt,
-                                             &fal_form_version, &fal_form_oracle_prompt };
-    static const char *const good[] = { "FALSIFY-X-001", "AC_GPU_MOE_001", "M32c.2", "row_sum", "p-4", "1.10.0", "p12" };
+    static const fal_form *const forms[] = { &fal_form_falsifier_id, &fal_form_id,     &fal_form_short_id,
+                                             &fal_form_name,         &fal_form_prompt, &fal_form_version,
+                                             &fal_form_oracle_prompt };
+    static const char *const good[] = {
+        "FALSIFY-X-001", "AC_GPU_MOE_001", "M32c.2", "row_sum", "p-4", "1.10.0", "p12"
+    };
     static const char letters[] = "AZaz09-_. p1";
     unsigned state = 11;
     for (size_t f = 0; f < sizeof forms / sizeof forms[0]; f++) {

@@ -140,7 +140,8 @@ START_TEST(con_108_expired_waiver)
     forget(&r);
     validate(&r, 3, (const char *[]){ "validate", "--today=2027-02-02", FAL_TEST_CONTRACTS });
     ck_assert_int_eq(r.status, 0);
-    ck_assert_ptr_nonnull(strstr(r.err, ":5: warning: waiver W-1 of F-EK-C22211-002/matmul_l2 expired on 2027-02-01 [CON-108]"));
+    ck_assert_ptr_nonnull(
+        strstr(r.err, ":5: warning: waiver W-1 of F-EK-C22211-002/matmul_l2 expired on 2027-02-01 [CON-108]"));
     ck_assert_ptr_nonnull(strstr(r.err, " |   - id: W-1\n      |     ^ mend what it excused"));
     ck_assert_int_eq(fal_rule_get(FAL_RULE_CON_108)->severity[FAL_PROFILE_STRICT], FAL_WARNING); /* "CON-108" */
     forget(&r);
@@ -173,7 +174,8 @@ START_TEST(a_rule_says_once_where_it_comes_from)
     fal_test_write("a-v1.yaml", FAL_TEST_MINIMAL("") "colour: red\nflavour: sweet\n");
     ran r;
     validate(&r, 2, (const char *[]){ "validate", fal_test_folder });
-    const char *first = strstr(r.err, "= rule of the strict profile; pv SCHEMA-018, SCHEMA-019; 'falsify explain CON-001' says why");
+    const char *first =
+        strstr(r.err, "= rule of the strict profile; pv SCHEMA-018, SCHEMA-019; 'falsify explain CON-001' says why");
     ck_assert_ptr_nonnull(first);
     ck_assert_ptr_null(strstr(strchr(first, '\n'), "explain CON-001"));
     forget(&r);
@@ -190,10 +192,12 @@ END_TEST
 /* The caret stands under the place as a terminal shows it: wide characters take two columns, combining marks none. */
 START_TEST(caret_at_display_width)
 {
-    fal_test_write("a-v1.yaml", "metadata: {version: \"1.0.0\", description: 日本語 e\xcc\x81, knd: schema, references: [\"r 2026\"], created: \"2026-11-25\"}\nstatus: DRAFT\n");
+    fal_test_write("a-v1.yaml", "metadata: {version: \"1.0.0\", description: 日本語 e\xcc\x81, knd: schema, "
+                                "references: [\"r 2026\"], created: \"2026-11-25\"}\nstatus: DRAFT\n");
     ran r;
     validate(&r, 2, (const char *[]){ "validate", fal_test_folder });
-    const char *told = strstr(r.err, "unknown key 'knd'"), *line = told ? strstr(told, "    1 | metadata") : NULL, *caret = line ? strchr(line, '\n') + 1 : NULL;
+    const char *told = strstr(r.err, "unknown key 'knd'"), *line = told ? strstr(told, "    1 | metadata") : NULL,
+               *caret = line ? strchr(line, '\n') + 1 : NULL;
     ck_assert_ptr_nonnull(caret);
     const char *key = strstr(line, "knd"), *mark = strchr(caret, '^');
     ck_assert_int_eq((int)(mark - caret), fal_text_width(line, (size_t)(key - line)));
@@ -206,7 +210,8 @@ START_TEST(map_names_falsifiers)
 {
     ran r;
     validate(&r, 3, (const char *[]){ "validate", "--map", FAL_TEST_CONTRACTS });
-    ck_assert_ptr_nonnull(strstr(r.out, "every-key-v1  2 of 2 obligations bound\n  EK-EQV-001 <- FALSIFY-EK-001 F-EK-C22211-002\n"));
+    ck_assert_ptr_nonnull(
+        strstr(r.out, "every-key-v1  2 of 2 obligations bound\n  EK-EQV-001 <- FALSIFY-EK-001 F-EK-C22211-002\n"));
     forget(&r);
 }
 END_TEST
@@ -266,7 +271,8 @@ START_TEST(sarif_points_into_its_own_rules)
     for (size_t i = 0; i < json_array_size(results); i++) {
         const json_t *d = json_array_get(results, i);
         const size_t rule = (size_t)json_integer_value(json_object_get(d, "ruleIndex"));
-        ck_assert_str_eq(json_string_value(json_object_get(json_array_get(rules, rule), "id")), json_string_value(json_object_get(d, "ruleId")));
+        ck_assert_str_eq(json_string_value(json_object_get(json_array_get(rules, rule), "id")),
+                         json_string_value(json_object_get(d, "ruleId")));
         const json_t *place = json_object_get(json_array_get(json_object_get(d, "locations"), 0), "physicalLocation");
         const char *uri = json_string_value(json_object_get(json_object_get(place, "artifactLocation"), "uri"));
         ck_assert_int_eq(strncmp(uri, "file:///", 8), 0);
@@ -296,7 +302,8 @@ START_TEST(github_commands_are_escaped_and_few)
         const char *end = strchr(line, '\n'), *message = strstr(line + 2, "::");
         ck_assert(message && message < end);
         if (strstr(line, "100")) ck_assert_ptr_nonnull(strstr(line, "100%25"));
-        ck_assert(strncmp(line, "::error ", 8) == 0 || strncmp(line, "::warning ", 10) == 0 || strncmp(line, "::notice ", 9) == 0);
+        ck_assert(strncmp(line, "::error ", 8) == 0 || strncmp(line, "::warning ", 10) == 0 ||
+                  strncmp(line, "::notice ", 9) == 0);
     }
     ck_assert_int_eq(n, 10);
     ck_assert_ptr_nonnull(strstr(r.out, "/a%2Cb%3Ac%25-v1.yaml,line="));

@@ -9,13 +9,21 @@
 Suite *fal_suite_waivers(void);
 
 static const char *const only_cuda[] = { "cuda" };
-static const fal_waiver at_most = { .id = "W-1", .falsifier = "FALSIFY-X-001", .check = "error", .owner = "somebody", .reason = "r",
-                                    .granted = "2026-11-01", .expires = "2026-11-25", .backends = only_cuda, .n_backends = 1,
+static const fal_waiver at_most = { .id = "W-1",
+                                    .falsifier = "FALSIFY-X-001",
+                                    .check = "error",
+                                    .owner = "somebody",
+                                    .reason = "r",
+                                    .granted = "2026-11-01",
+                                    .expires = "2026-11-25",
+                                    .backends = only_cuda,
+                                    .n_backends = 1,
                                     .limit = { FAL_LIMIT_MAX, 1e-3, false, 0, "r" } };
 
 static fal_verdict falsified(double value)
 {
-    return (fal_verdict){ .kind = FAL_FALSIFIED, .has_value = true, .value = value, .n_compared = 1, .reason = "too far" };
+    return (
+        fal_verdict){ .kind = FAL_FALSIFIED, .has_value = true, .value = value, .n_compared = 1, .reason = "too far" };
 }
 
 START_TEST(covered_until_it_expires)
@@ -107,7 +115,8 @@ START_TEST(use_is_told)
     fal_report_waivers(&run, false, out);
     fclose(out);
     ck_assert_ptr_nonnull(strstr(text, "used x.yaml"));
-    ck_assert_ptr_nonnull(strstr(text, "W-2 of FALSIFY-X-001/other, owner somebody, expires 2026-11-25: 0 of 1 executed cases waived; warning: nothing needed it"));
+    ck_assert_ptr_nonnull(strstr(text, "W-2 of FALSIFY-X-001/other, owner somebody, expires 2026-11-25: 0 of 1 "
+                                       "executed cases waived; warning: nothing needed it"));
     free(text);
     results[1].executed = false;
     ck_assert_int_eq(fal_run_waiver_use(&run, &c, &waivers[1]).state, FAL_WAIVER_NOT_TRIED);
