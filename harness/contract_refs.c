@@ -320,6 +320,45 @@ static void resolve_upheld(const resolver *r, fal_contract_file *f, const fal_ya
     }
 }
 
+/* ---- ids in prose ---- */
+
+static bool is_id_character(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+}
+
+/* Falsifiers that a text names; "FALSIFY-005..007" names the first. */
+static void resolve_named(const resolver *r, fal_contract_file *f, const fal_yaml_node *node)
+{
+    static const char prefix[] = "FALSIFY-";
+    for (const char *s = node->text; (s = strstr(s, prefix)) != NULL;) {
+        size_t n = sizeof prefix - 1;
+        while (is_id_character(s[n])) n++;
+        const bool whole = (s == node->text || !(is_id_character(s[-1]) || s[-1] == '_')) && s[n] != '_';
+        size_t end = n;
+        while (end > 0 && s[end - 1] == '-') end--;
+        if (whole && end < 64 && s[end - 1] >= '0' && s[end - 1] <= '9') {
+            char id[64];
+            memcpy(id, s, end);
+            id[end] = '\0';
+            if (!find_id(&r->falsifiers, id))
+                fal_diagnose(&f->d, FAL_RULE_CON_110, FAL_AT(node), NULL, "the text names %s, and there is no such falsifier among the files", id);
+        }
+        s += n;
+    }
+}
+
+/* History and sources may speak of what no longer is; all else speaks of what can be looked up. */
+static void resolve_prose(const resolver *r, fal_contract_file *f, const fal_yaml_node *node)
+{
+    if (node->kind == FAL_YAML_SCALAR) {
+        resolve_named(r, f, node);
+        return;
+    }
+    for (const fal_yaml_node *c = node->first; c; c = c->next)
+        if (strcmp(c->key ? c->key->text : "", "metadata") != 0 && strcmp(c->key ? c->key->text : "", "id") != 0) resolve_prose(r, f, c);
+}
+
 static void warn_unbound(const resolver *r)
 {
     for (size_t i = 0; i < r->obligations.n; i++) {
@@ -359,6 +398,9 @@ fal_status fal_contract_resolve(fal_contract_file *const *files, int n, fal_erro
             }
         }
         warn_unbound(&r);
+        /* a contract by itself may speak of others */
+        for (int i = 0; n > 1 && i < n; i++)
+            if (files[i]->yaml.root) resolve_prose(&r, files[i], files[i]->yaml.root);
     }
     const bool failed = r.arena.failed;
     fal_arena_free(&r.arena);

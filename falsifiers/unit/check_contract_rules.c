@@ -243,6 +243,7 @@ static const change changes[] = {
     { "CON-105", "status: PENDING, blockers: [\"no device\", \"no time\"]}",
       "status: PENDING}\n  - {id: M-EK-2, status: SHIPPED, obligations: [EK-EQV-001]}", "{id: M-EK-2" },
     { "CON-105", "{id: M-EK-1.1-redo,", "{id: M-EK-0.1,", NULL },
+    { "CON-110", "basis: derived", "basis: as for FALSIFY-EK-030.", "as for" },
     { "CON-106", "    unbound_because: no engine offers it\n", "", NULL },
     { "FORM-022", "rule: Prose", "rule: no", "no" },
     { "FORM-022", "max: 1.5e-5", "max: 15e-6", "15e-6" },
@@ -293,6 +294,21 @@ START_TEST(every_rule_refuses)
     free(text);
     free(base);
     free(other);
+    fal_test_release(&l);
+}
+END_TEST
+
+/* What a text may name without being told: falsifiers that are there, ranges, foreign spellings, history. */
+START_TEST(con_110_names_in_prose)
+{
+    fal_test_write_changed("basis: derived", "basis: \"FALSIFY-EK-001..003, FALSIFY-EK-001-, XFALSIFY-1, FALSIFY-A_1, FALSIFY-x\"");
+    fal_test_loaded l;
+    fal_test_load(&l);
+    ck_assert_ptr_null(fal_test_find(&l, "CON-110"));
+    fal_test_release(&l);
+    fal_test_write_changed("title: Second", "title: FALSIFY-EK-099 is gone");
+    fal_test_load(&l);
+    ck_assert_ptr_null(fal_test_find(&l, "CON-110"));
     fal_test_release(&l);
 }
 END_TEST
@@ -421,6 +437,7 @@ Suite *fal_suite_contract_rules(void)
     tcase_add_checked_fixture(rules, fal_test_make_folder, fal_test_remove_folder);
     tcase_add_loop_test(rules, every_rule_refuses, 0, (int)(sizeof changes / sizeof changes[0]));
     tcase_add_test(rules, throughput_is_read);
+    tcase_add_test(rules, con_110_names_in_prose);
     tcase_add_test(rules, con_109_declared_gap);
     tcase_add_test(rules, con_023_weak_dependencies);
     tcase_add_test(rules, suggestions_name_what_was_meant);
