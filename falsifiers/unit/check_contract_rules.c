@@ -313,6 +313,44 @@ START_TEST(con_110_names_in_prose)
 }
 END_TEST
 
+/* A waiver gives room in the direction of its check's limit, and nothing else. */
+START_TEST(con_020_directions)
+{
+    static const struct {
+        const char *falsifier, *check, *limit;
+        bool fits;
+    } rows[] = {
+        { "FALSIFY-EK-001", "forward_cosine", "{min: 0.93}", true },
+        { "FALSIFY-EK-001", "forward_cosine", "{min: 0.99}", false }, /* no looser */
+        { "FALSIFY-EK-001", "forward_cosine", "{min: 0.995}", false },
+        { "FALSIFY-EK-001", "forward_cosine", "{max: 1}", false },
+        { "FALSIFY-EK-001", "self_bits", "{max: 3}", true }, /* equal: 0 */
+        { "FALSIFY-EK-001", "self_bits", "{min: -3}", true },
+        { "FALSIFY-EK-001", "self_bits", "{max: 0}", false },
+        { "F-EK-C22211-002", "matmul_l2", "{max: 1.6e-5}", true },
+        { "F-EK-C22211-002", "matmul_l2", "{max: 1.5e-5}", false },
+    };
+    char *base = fal_test_read(FAL_TEST_CONTRACTS "/every-key-v1.yaml");
+    const char *where = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char named[128];
+        snprintf(named, sizeof named, "    falsifier: %s\n    check: %s\n", rows[i].falsifier, rows[i].check);
+        char *one = fal_test_changed(base, "    falsifier: F-EK-C22211-002\n    check: matmul_l2\n", named, &where);
+        char *two = fal_test_changed(one, "{max: 1.0e-4}", rows[i].limit, &where);
+        fal_test_write_changed("rule: Prose", "rule: Prose");
+        fal_test_write("every-key-v1.yaml", two);
+        fal_test_loaded l;
+        fal_test_load(&l);
+        ck_assert_msg((fal_test_find(&l, "CON-020") == NULL) == rows[i].fits, "%s %s", rows[i].check, rows[i].limit);
+        ck_assert_int_eq(l.status, rows[i].fits ? FAL_OK : FAL_ERR_INPUT);
+        fal_test_release(&l);
+        free(two);
+        free(one);
+    }
+    free(base);
+}
+END_TEST
+
 START_TEST(throughput_is_read)
 {
     fal_test_write_changed(LOADS, THROUGHPUT ", basis: counted, " SESSION
@@ -437,6 +475,7 @@ Suite *fal_suite_contract_rules(void)
     tcase_add_checked_fixture(rules, fal_test_make_folder, fal_test_remove_folder);
     tcase_add_loop_test(rules, every_rule_refuses, 0, (int)(sizeof changes / sizeof changes[0]));
     tcase_add_test(rules, throughput_is_read);
+    tcase_add_test(rules, con_020_directions);
     tcase_add_test(rules, con_110_names_in_prose);
     tcase_add_test(rules, con_109_declared_gap);
     tcase_add_test(rules, con_023_weak_dependencies);

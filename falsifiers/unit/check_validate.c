@@ -206,6 +206,30 @@ START_TEST(caret_at_display_width)
 }
 END_TEST
 
+/* Of a very long line only a window is kept, and the caret still stands under its place. */
+START_TEST(caret_in_a_long_line)
+{
+    fal_text t = { 0 };
+    fal_text_add(&t, "metadata: {version: \"1.0.0\", description: \"");
+    for (int i = 0; i < 3000; i++) fal_text_add(&t, "äö日 ");
+    fal_text_add(&t, "\", knd: schema, references: [r], created: \"2026-11-25\", author: \"");
+    for (int i = 0; i < 3000; i++) fal_text_add(&t, "x ");
+    fal_text_add(&t, "\"}\nstatus: DRAFT\n");
+    fal_test_write("a-v1.yaml", fal_text_str(&t));
+    ran r;
+    validate(&r, 2, (const char *[]){ "validate", fal_test_folder });
+    const char *told = strstr(r.err, "a-v1.yaml:1:12047: error: unknown key 'knd'"),
+               *line = told ? strstr(told, "    1 | ...") : NULL, *caret = line ? strchr(line, '\n') + 1 : NULL;
+    ck_assert_msg(caret != NULL, "%.400s", r.err);
+    const char *key = strstr(line, "knd"), *mark = strchr(caret, '^');
+    ck_assert(key && key < caret && caret - line < 600);
+    ck_assert_int_eq((int)(mark - caret), fal_text_width(line, (size_t)(key - line)));
+    ck_assert_uint_lt(r.n_err, 6000);
+    forget(&r);
+    fal_text_free(&t);
+}
+END_TEST
+
 START_TEST(map_names_falsifiers)
 {
     ran r;
@@ -339,6 +363,7 @@ Suite *fal_suite_validate(void)
     tcase_add_test(command, profile_is_chosen_by_nothing_but_the_option);
     tcase_add_test(command, a_rule_says_once_where_it_comes_from);
     tcase_add_test(command, caret_at_display_width);
+    tcase_add_test(command, caret_in_a_long_line);
     tcase_add_test(command, map_names_falsifiers);
     tcase_add_test(command, json_is_whole);
     tcase_add_test(command, sarif_points_into_its_own_rules);
