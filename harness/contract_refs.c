@@ -52,7 +52,8 @@ static int compare_entries(const void *pa, const void *pb)
 static void add_entry(id_table *t, int file, int item, const fal_yaml_node *map)
 {
     const fal_yaml_node *id = fal_yaml_get(map, "id");
-    if (id && id->kind == FAL_YAML_SCALAR && id->len > 0) t->items[t->n++] = (entry){ id->text, file, item, id, false, false };
+    if (id && id->kind == FAL_YAML_SCALAR && id->len > 0)
+        t->items[t->n++] = (entry){ id->text, file, item, id, false, false };
 }
 
 static const char *where(fal_contract_file *f, const fal_contract_file *other, const fal_yaml_node *node)
@@ -178,8 +179,8 @@ static void refuse_cycle(const resolver *r, const int *path, int depth, const ed
     for (int i = from; i < depth && t.len < 200; i++) fal_text_addf(&t, "%s -> ", r->files[path[i]]->contract.stem);
     fal_text safe = { 0 };
     fal_text_add_safe(&safe, fal_text_str(&t), t.len);
-    fal_diagnose(&f->d, FAL_RULE_CON_012, FAL_AT(e->node), NULL,
-                 "contracts depend on each other in a circle: %s%s", fal_text_str(&safe), fal_shown(f, e->node->text));
+    fal_diagnose(&f->d, FAL_RULE_CON_012, FAL_AT(e->node), NULL, "contracts depend on each other in a circle: %s%s",
+                 fal_text_str(&safe), fal_shown(f, e->node->text));
     if (t.failed || safe.failed) f->d.failed = true;
     fal_text_free(&t);
     fal_text_free(&safe);
@@ -301,8 +302,8 @@ static void resolve_obligations(const resolver *r, int file, const fal_yaml_node
                          "obligation '%s' is of contract %s, which this one does not depend on", fal_shown(f, c->text),
                          fal_shown(f, r->files[first->file]->contract.stem));
         } else if (known) {
-            fal_diagnose(&f->d, FAL_RULE_CON_011, FAL_AT(c), suggest_id(r, f, c->text),
-                         "there is no obligation '%s'", fal_shown(f, c->text));
+            fal_diagnose(&f->d, FAL_RULE_CON_011, FAL_AT(c), suggest_id(r, f, c->text), "there is no obligation '%s'",
+                         fal_shown(f, c->text));
         }
     }
 }
@@ -342,7 +343,8 @@ static void resolve_named(const resolver *r, fal_contract_file *f, const fal_yam
             memcpy(id, s, end);
             id[end] = '\0';
             if (!find_id(&r->falsifiers, id))
-                fal_diagnose(&f->d, FAL_RULE_CON_110, FAL_AT(node), NULL, "the text names %s, and there is no such falsifier among the files", id);
+                fal_diagnose(&f->d, FAL_RULE_CON_110, FAL_AT(node), NULL,
+                             "the text names %s, and there is no such falsifier among the files", id);
         }
         s += n;
     }
@@ -356,7 +358,8 @@ static void resolve_prose(const resolver *r, fal_contract_file *f, const fal_yam
         return;
     }
     for (const fal_yaml_node *c = node->first; c; c = c->next)
-        if (strcmp(c->key ? c->key->text : "", "metadata") != 0 && strcmp(c->key ? c->key->text : "", "id") != 0) resolve_prose(r, f, c);
+        if (strcmp(c->key ? c->key->text : "", "metadata") != 0 && strcmp(c->key ? c->key->text : "", "id") != 0)
+            resolve_prose(r, f, c);
 }
 
 static void warn_unbound(const resolver *r)

@@ -31,7 +31,8 @@ static const char *window_of(const char *line, size_t *n, int column, int *skipp
 {
     if (*n <= 4 * WINDOW_COLUMNS) return line;
     const size_t before = column > 2 * WINDOW_BEFORE ? (size_t)column - 2 * WINDOW_BEFORE : 0;
-    const size_t from = bytes_of(line, *n, before), bytes = bytes_of(line + from, *n - from, 2 * WINDOW_BEFORE + 4 * WINDOW_COLUMNS);
+    const size_t from = bytes_of(line, *n, before),
+                 bytes = bytes_of(line + from, *n - from, 2 * WINDOW_BEFORE + 4 * WINDOW_COLUMNS);
     *skipped = (int)before;
     *n = bytes;
     return line + from;
@@ -136,8 +137,9 @@ void fal_diagnose_hidden(fal_file_diagnosis *d)
     const int errors = beyond_cap(d->n_errors), warnings = beyond_cap(d->n_warnings), notes = beyond_cap(d->n_notes);
     if (errors == 0 && warnings == 0 && notes == 0) return;
     char message[160];
-    snprintf(message, sizeof message, "%d further errors, %d further warnings and %d further notes of this file are not shown",
-             errors, warnings, notes);
+    snprintf(message, sizeof message,
+             "%d further errors, %d further warnings and %d further notes of this file are not shown", errors, warnings,
+             notes);
     const fal_place end = { (int)(d->n_lines < INT32_MAX ? d->n_lines : INT32_MAX) + 1, 1 };
     add(d, errors > 0 ? FAL_RULE_FORM_024 : FAL_RULE_FORM_025, end, 1, NULL, message);
 }
@@ -273,7 +275,8 @@ void fal_diagnosis_print(const fal_diagnosis *item, bool with_source, bool colou
         fputc('\n', f);
     }
     if (with_source)
-        fprintf(f, "      %s=%s rule of %s; 'falsify explain %s' says why\n", c->blue, c->off, fal_rule_get(item->rule_id)->source, item->rule);
+        fprintf(f, "      %s=%s rule of %s; 'falsify explain %s' says why\n", c->blue, c->off,
+                fal_rule_get(item->rule_id)->source, item->rule);
 }
 
 void fal_diagnoses_print(const fal_diagnoses *d, bool colour, FILE *f)

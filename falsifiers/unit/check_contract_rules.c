@@ -243,6 +243,8 @@ static const change changes[] = {
     { "CON-105", "status: PENDING, blockers: [\"no device\", \"no time\"]}",
       "status: PENDING}\n  - {id: M-EK-2, status: SHIPPED, obligations: [EK-EQV-001]}", "{id: M-EK-2" },
     { "CON-105", "{id: M-EK-1.1-redo,", "{id: M-EK-0.1,", NULL },
+    { "SCHEMA-006", "property: \"日本語: bounded\"}", "property: \"日本語: bounded\", formal: \"|y - x| = 0\"}", "\"|y - x|" },
+    { "PV-VAL-003", "  created: \"2026-11-21\"\n", "", NULL },
     { "CON-110", "basis: derived", "basis: as for FALSIFY-EK-030.", "as for" },
     { "CON-106", "    unbound_because: no engine offers it\n", "", NULL },
     { "FORM-022", "rule: Prose", "rule: no", "no" },
