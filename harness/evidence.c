@@ -161,13 +161,26 @@ static json_t *summary_json(const fal_run *run, const fal_evidence_options *o, c
     return j;
 }
 
-fal_status fal_evidence_write(const fal_run *run, const fal_evidence_options *o, fal_evidence_written *out,
+/* The digest of the oracle, when a case that was executed was held against it. */
+static fal_status oracle_digest(const fal_run *run, char hex[65], fal_error *err)
+{
+    hex[0] = '\0';
+    for (int i = 0; i < run->plan->n_cases; i++)
+        if (run->plan->cases[i].uses_oracle && run->results[i].executed && run->plan->oracle)
+            return fal_sha256_file(run->plan->oracle_path, hex, err);
+    return FAL_OK;
+}
+
+fal_status fal_evidence_write(const fal_run *run, const fal_evidence_options *options, fal_evidence_written *out,
                               fal_error *err)
 {
     const fal_plan *plan = run->plan;
     fal_evidence_written w = { 0 };
-    fal_status st = FAL_OK;
-    char id[40], name[64], sha256[65];
+    char id[40], name[64], sha256[65], oracle[65];
+    fal_evidence_options known = *options;
+    const fal_evidence_options *o = &known;
+    fal_status st = oracle_digest(run, oracle, err);
+    known.oracle_sha256 = oracle;
     fal_text runs = { 0 };
     json_t *files = json_array(), *summary = NULL;
     for (int i = 0; i < plan->n_extents && !st; i++)

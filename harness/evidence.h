@@ -13,6 +13,7 @@ typedef struct {
     const char *root;
     const fal_options *options;
     const char *revision; /* of the source */
+    const char *oracle_sha256; /* of the plan's oracle; NULL or empty when no case needed it. fal_evidence_write fills it */
     int exit_status;
 } fal_evidence_options;
 
@@ -28,7 +29,7 @@ typedef struct {
            that it does not replace evidence of the whole.
    refuses a folder or file that cannot be written, completely and durably, with FAL_ERR_OUTPUT
    owns    out->summary: free */
-fal_status fal_evidence_write(const fal_run *run, const fal_evidence_options *o, fal_evidence_written *out,
+fal_status fal_evidence_write(const fal_run *run, const fal_evidence_options *options, fal_evidence_written *out,
                               fal_error *err);
 
 /* what    One falsifier on one backend as JSON; NULL when no case of it was executed, or memory ran out (*err

@@ -1,7 +1,8 @@
 /* Evidence as JSON: one falsifier on one backend, with every case, its numbers and its provenance. */
-#include "harness/digest.h"
+#include "harness/claim.h"
 #include "harness/evidence.h"
 #include "harness/run_waivers.h"
+#include "harness/sources.h"
 #include "harness/text.h"
 
 #include <math.h>
@@ -128,18 +129,6 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
     return j;
 }
 
-/* A claim is cited with the digest of its words, so that an id that was given a new meaning is noticed. */
-static fal_status claim_digest(const fal_falsifier *f, char hex[65], fal_error *err)
-{
-    fal_text t = { 0 };
-    fal_text_addf(&t, "%s\n%s\n%s\n%s\n", f->id, f->rule ? f->rule : "", f->prediction ? f->prediction : "",
-                  f->if_fails ? f->if_fails : "");
-    const fal_status st = t.failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a digest")
-                                   : fal_sha256(fal_text_str(&t), t.len, hex, err);
-    fal_text_free(&t);
-    return st;
-}
-
 static json_t *device_json(const fal_case *k)
 {
     if (!k->device) return json_null();
@@ -157,8 +146,7 @@ json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, con
     const fal_check *least_check = NULL;
     fal_verdict_kind verdict = FAL_SURVIVED;
     fal_counts counts = { 0 };
-    bool model = false;
-    char digest[65];
+    bool model = false, oracle = false;
     json_t *cases = json_array();
     for (int i = 0; i < plan->n_cases; i++) {
         const fal_case *k = &plan->cases[i];
@@ -170,20 +158,22 @@ json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, con
         if (!r->executed) continue;
         any = k;
         model |= k->uses_model;
+        oracle |= k->uses_oracle;
         if (r->verdict.has_value && (!least || r->verdict.margin < least->margin)) {
             least = &r->verdict;
             least_check = k->check;
         }
     }
-    if (!any || claim_digest(f, digest, err) != FAL_OK) {
+    json_t *claim = any ? fal_claim_json(plan->set, any->contract, f, err) : NULL;
+    if (!claim) {
         json_decref(cases);
         return NULL;
     }
     char text[400];
     fal_counts_text(&counts, text, sizeof text);
     const int whole = fal_plan_extent(plan, f, backend);
-    json_t *j = json_pack("{s:s, s:o, s:{s:s, s:o, s:s}, s:s, s:s}", "id", f->id, "claim_sha256", json_string(digest),
-                          "contract", "name", any->contract->stem, "version", fal_json_text(any->contract->version),
+    json_t *j = json_pack("{s:s, s:o, s:o, s:{s:s, s:o, s:s}, s:s, s:s}", "id", f->id, "claim", claim, "sources",
+                          fal_sources_json(fal_sources, backend), "contract", "name", any->contract->stem, "version", fal_json_text(any->contract->version),
                           "sha256", any->contract->sha256, "backend", backend, "verdict", fal_verdict_name(verdict));
     json_object_set_new(j, "complete", json_boolean(counts.planned == whole && counts.by[FAL_NOT_RUN] == 0));
     json_object_set_new(j, "cases_in_contract", json_integer(whole));
@@ -194,6 +184,11 @@ json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, con
                         model ? json_pack("{s:o, s:s}", "name", fal_json_text(name ? name + 1 : plan->model), "sha256",
                                           run->model_sha256)
                               : json_null());
+    if (oracle && o->oracle_sha256 && o->oracle_sha256[0]) {
+        const char *of = strrchr(plan->oracle_path, '/');
+        json_object_set_new(j, "oracle", json_pack("{s:o, s:s}", "name", fal_json_text(of ? of + 1 : plan->oracle_path),
+                                                   "sha256", o->oracle_sha256));
+    }
     if (least) {
         put_value(j, least);
         json_object_set_new(j, "limit", fal_json_limit(&least_check->limit));

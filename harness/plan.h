@@ -62,6 +62,7 @@ typedef struct {
     int n_extents;
     const fal_contract *const *contracts;
     int n_contracts;               /* those with a selected case, or an unbound or retired claim */
+    const fal_contract_set *set;   /* all that were loaded */
     const fal_observation *oracle; /* beside the model; NULL when absent */
     const char *model, *oracle_path;
     bool full_size; /* the model has FAL_FULL_SIZE_BYTES or more: one process at a time may hold it on a device */

@@ -164,7 +164,7 @@ START_TEST(values_and_worst)
     ck_assert_str_eq(text_at(j, "value"), "nan");
     ck_assert_str_eq(text_at(j, "margin"), "-inf");
     ck_assert_str_eq(text_at(j, "seed"), "18446744073709551615");
-    ck_assert_uint_eq(strlen(text_at(j, "claim_sha256")), 64);
+    ck_assert_uint_eq(strlen(text_at(json_object_get(j, "claim"), "sha256")), 64);
     const json_t *worst = json_object_get(j, "worst"), *contract = json_object_get(j, "contract"),
                  *device = json_object_get(j, "device");
     ck_assert_str_eq(text_at(worst, "got_hex"), "0x1.999999999999ap-4");
