@@ -7,9 +7,16 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const char *const observe_names[] = { "forward", "teacher", "pinned", "op",
-                                             "preload", "refusal", "throughput", "device_code" };
-static const char *const against_names[] = { "none", "reference", "oracle", "self" };
+static const char *const observe_names[] = {
+    [FAL_OBSERVE_FORWARD] = "forward",       [FAL_OBSERVE_TEACHER] = "teacher",
+    [FAL_OBSERVE_PINNED] = "pinned",         [FAL_OBSERVE_OP] = "op",
+    [FAL_OBSERVE_PRELOAD] = "preload",       [FAL_OBSERVE_REFUSAL] = "refusal",
+    [FAL_OBSERVE_THROUGHPUT] = "throughput", [FAL_OBSERVE_DEVICE_CODE] = "device_code"
+};
+static const char *const against_names[] = { [FAL_AGAINST_NONE] = "none",
+                                             [FAL_AGAINST_REFERENCE] = "reference",
+                                             [FAL_AGAINST_ORACLE] = "oracle",
+                                             [FAL_AGAINST_SELF] = "self" };
 
 static fal_status digest_text(fal_text *t, char hex[65], fal_error *err)
 {
@@ -52,7 +59,9 @@ static void add_flag(fal_text *t, const char *key, bool value)
 
 static void add_limit(fal_text *t, const char *key, const fal_limit *l)
 {
-    static const char *const kinds[] = { [FAL_LIMIT_MAX] = "max", [FAL_LIMIT_MIN] = "min", [FAL_LIMIT_EQUAL] = "equal" };
+    static const char *const kinds[] = {
+        [FAL_LIMIT_MAX] = "max", [FAL_LIMIT_MIN] = "min", [FAL_LIMIT_EQUAL] = "equal"
+    };
     fal_text_addf(t, "%s %s %.17g", key, kinds[l->kind], l->value);
     if (l->has_warn) fal_text_addf(t, " warn %.17g", l->warn);
     fal_text_add(t, "\n");
@@ -82,6 +91,16 @@ static void add_prompts(fal_text *t, const char *key, const fal_contract *c, con
             fal_text_addf(t, "%s%" PRId32 "%s", k ? " " : "tokens ", p->tokens[k], k + 1 == p->n_tokens ? "\n" : "");
     }
 }
+
+const char *const fal_claim_keys[] = { "name",     "observe",  "judge",
+                                       "against",  "limit",    "limit_full_size",
+                                       "backends", "prompts",  "prompts_full_size",
+                                       "sequence", "again",    "decode",
+                                       "heavy",    "n_greedy", "taps",
+                                       "op",       "shapes",   "fills",
+                                       "seeds",    "then",     "with",
+                                       "spoil",    NULL };
+const char *const fal_claim_prose_keys[] = { "basis", NULL };
 
 fal_status fal_claim_check_digest(const fal_contract *c, const fal_check *check, char hex[65], fal_error *err)
 {
@@ -139,6 +158,7 @@ fal_status fal_claim_stage_digest(const fal_stage *s, char hex[65], fal_error *e
     fal_text t = { 0 };
     add(&t, "stage", s->id);
     add_words(&t, "title", s->title);
+    add_names(&t, "backend", s->backends, s->n_backends);
     add_names(&t, "obligation", s->obligations, s->n_obligations);
     return digest_text(&t, hex, err);
 }

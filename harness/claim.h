@@ -11,6 +11,9 @@
            that a better explanation stales nothing, while a looser limit does. Keys that a check does not use leave no
            trace, so that a key added to the schema later changes no digest of what was there before. */
 fal_status fal_claim_check_digest(const fal_contract *c, const fal_check *check, char hex[65], fal_error *err);
+/* Keys of a check that are part of that digest, and those that are prose; both end with NULL. A key that is in neither is
+   one that somebody added to the schema: a unit test says so. */
+extern const char *const fal_claim_keys[], *const fal_claim_prose_keys[];
 /* what    SHA-256 of id, type, property and formal text of an obligation; white space counts once. */
 fal_status fal_claim_obligation_digest(const fal_obligation *o, char hex[65], fal_error *err);
 /* what    SHA-256 of the words of a falsifier (id, rule, prediction) and of the ids of its obligations. */

@@ -12,6 +12,7 @@ typedef struct {
     const char *program; /* path of the own binary, for child processes */
     const char *invoked; /* as it was called, for lines that people copy */
     const char *tmp;     /* folder for temporary files: TMPDIR or /tmp */
+    const char *path;    /* PATH, for tools that a contract waits for; may be NULL */
     FILE *out, *err;     /* results go to out, talk goes to err */
     bool out_is_terminal, err_is_terminal;
     bool no_color;            /* NO_COLOR is set, or the terminal is dumb */
@@ -29,6 +30,11 @@ int fal_cmd_schema(int argc, char **argv, const fal_cmd_env *env, fal_error *err
 int fal_cmd_init(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_plan(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_run(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_status(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_coverage(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_ids(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_graph(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_diff(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_devices(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_inspect(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_observe(int argc, char **argv, const fal_cmd_env *env, fal_error *err);

@@ -214,7 +214,8 @@ static fal_status build_set(loader *l, fal_error *err)
 {
     box *b = l->box;
     const fal_contract **whole = fal_arena_take(&b->arena, (size_t)l->n, sizeof *whole);
-    if (!whole) return no_memory(err);
+    const fal_contract **all = fal_arena_take(&b->arena, (size_t)l->n, sizeof *all);
+    if (!whole || !all) return no_memory(err);
     bool failed = false;
     int n_bad = 0;
     for (int i = 0; i < l->n; i++) {
@@ -222,6 +223,7 @@ static fal_status build_set(loader *l, fal_error *err)
         fal_diagnose_hidden(&f->d);
         if (f->d.failed) failed = true;
         if (f->yaml.root) b->set.n_read++;
+        all[b->set.n_all++] = &f->contract;
         if (f->d.n_errors == 0)
             whole[b->set.n_contracts++] = &f->contract;
         else
@@ -229,6 +231,7 @@ static fal_status build_set(loader *l, fal_error *err)
     }
     b->set.n_parsed = b->set.n_contracts;
     b->set.contracts = whole;
+    b->set.all = all;
     if (failed || b->arena.failed || !fal_diagnoses_sort(l->diag)) return no_memory(err);
     if (n_bad > 0)
         return fal_fail(err, FAL_ERR_INPUT, "mend what the diagnoses name, then validate again",

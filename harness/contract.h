@@ -29,7 +29,9 @@ typedef struct {
 typedef struct {
     const char *id, *status, *title, *description; /* status: what the file says; evidence decides */
     const char *const *obligations; int n_obligations;
+    const char *const *backends; int n_backends;  /* that it is about; empty: all that its falsifiers name */
     const char *const *blockers; int n_blockers;  /* open blockers, printed by plan */
+    const char *const *waits_for; int n_waits_for; /* blockers that can be looked up: "file:PATH", "tool:NAME", "device:BACKEND/NAME" */
     fal_place place;
 } fal_stage;
 
@@ -130,11 +132,13 @@ typedef struct {
     const fal_falsifier *falsifiers; int n_falsifiers;
     const fal_waiver *waivers; int n_waivers;
     const char *const *blockers; int n_blockers;  /* open blockers of the contract as a whole */
+    const char *const *waits_for; int n_waits_for; /* the same, where they can be looked up */
     int n_equations;
 } fal_contract;
 
 typedef struct {
     const fal_contract *const *contracts; int n_contracts; /* sorted by stem */
+    const fal_contract *const *all; int n_all;    /* and those with errors, as far as they could be read */
     int n_found, n_read, n_parsed;                /* files named *.yaml / read as YAML at all / without any error */
 } fal_contract_set;
 

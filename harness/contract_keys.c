@@ -97,6 +97,19 @@ static bool fits_date(const char *s)
     return month >= 1 && month <= 12 && day >= 1 && day <= days[month - 1];
 }
 
+/* What can be looked up: file:PATH, tool:NAME, device:BACKEND or device:BACKEND/PART OF THE NAME. */
+static bool fits_precondition(const char *s)
+{
+    const size_t n = strcspn(s, ":");
+    if (s[n] != ':' || !s[n + 1] || s[n + 1] == ' ') return false;
+    if (n == 4 && strncmp(s, "file", n) == 0) return true;
+    if (n == 4 && strncmp(s, "tool", n) == 0) return strchr(s + n, '/') == NULL;
+    if (n != 6 || strncmp(s, "device", n) != 0) return false;
+    const char *backend = s + n + 1;
+    const size_t len = strcspn(backend, "/");
+    return (len == 4 && strncmp(backend, "cuda", len) == 0) || (len == 6 && strncmp(backend, "opencl", len) == 0);
+}
+
 const fal_form fal_form_falsifier_id = { "a capital, then 2 to 63 of A-Z, 0-9 and '-'", "^[A-Z][A-Z0-9-]{2,63}$",
                                          fits_falsifier_id };
 const fal_form fal_form_id = { "a capital, then 2 to 63 of A-Z, 0-9, '-' and '_'", "^[A-Z][A-Z0-9_-]{2,63}$", fits_obligation_id };
@@ -107,6 +120,8 @@ const fal_form fal_form_prompt = { "a lower-case letter, then a-z, 0-9, '_' and 
 const fal_form fal_form_version = { "three numbers as in 1.0.0", "^(0|[1-9][0-9]*)[.](0|[1-9][0-9]*)[.](0|[1-9][0-9]*)$", fits_version };
 const fal_form fal_form_date = { "a date as in 2026-11-21", "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", fits_date };
 const fal_form fal_form_oracle_prompt = { "p0, p1, ...", "^p(0|[1-9][0-9]{0,3})$", fits_oracle_prompt };
+const fal_form fal_form_precondition = { "file:PATH, tool:NAME, device:BACKEND or device:BACKEND/NAME",
+                                         "^(file:[^ ].*|tool:[^ /][^/]*|device:(cuda|opencl)(/.*)?)$", fits_precondition };
 
 /* ---- words for messages ---- */
 

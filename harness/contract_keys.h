@@ -33,7 +33,7 @@ typedef struct {
     bool (*fits)(const char *s);
 } fal_form;
 extern const fal_form fal_form_falsifier_id, fal_form_id, fal_form_short_id, fal_form_name, fal_form_prompt,
-    fal_form_version, fal_form_date, fal_form_oracle_prompt;
+    fal_form_version, fal_form_date, fal_form_oracle_prompt, fal_form_precondition;
 
 #define FAL_NOT_STORED ((size_t)-1)
 #define FAL_N(array)   (sizeof(array) / sizeof((array)[0]))

@@ -9,7 +9,8 @@
 
 static const char *const contract_kinds[] = { "kernel", "schema", "pattern", "model-family", NULL };
 static const char *const contract_states[] = { "DRAFT", "ACTIVE_ALGORITHM_LEVEL", "ACTIVE_RUNTIME", NULL };
-static const char *const stage_states[] = { "PENDING", "PARTIAL_ALGORITHM_LEVEL", "SHIPPED", "DISCHARGED", NULL };
+static const char *const stage_states[] = { "RECORDED", "PENDING", "PARTIAL_ALGORITHM_LEVEL", "SHIPPED", "DISCHARGED", NULL };
+static const char *const stage_backends[] = { "reference", "opencl", "cuda", NULL };
 static const char *const decisions[] = { "chosen", "rejected", "open", NULL };
 static const char *const amendment_kinds[] = { "created", "amendment", "status_promotion", NULL };
 static const char *const obligation_types[] = { "invariant",
@@ -148,7 +149,10 @@ static const fal_key stage_keys[] = {
     TEXT("title", false, fal_stage, title),
     TEXT("description", false, fal_stage, description),
     NAMES("obligations", false, fal_stage, obligations, &fal_form_id),
+    { "backends", FAL_KEY_TEXTS, false, offsetof(fal_stage, backends), offsetof(fal_stage, n_backends), stage_backends,
+      NULL, true },
     TEXTS("blockers", false, fal_stage, blockers),
+    NAMES("waits_for", false, fal_stage, waits_for, &fal_form_precondition),
     PROSE_LIST("evidence"),
 };
 static const fal_item_kind stages = { "implementation_stages", "a stage",         stage_keys,
@@ -277,6 +281,7 @@ static const fal_key contract_keys[] = {
     [GATE] = MAP("qa_gate", false),
     ENUM("status", true, fal_contract, status, contract_states),
     TEXTS("blockers", false, fal_contract, blockers),
+    NAMES("waits_for", false, fal_contract, waits_for, &fal_form_precondition),
 };
 
 _Static_assert(FAL_N(falsifier_keys) <= FAL_MAX_ITEM_KEYS && FAL_N(stage_keys) <= FAL_MAX_ITEM_KEYS, "raise FAL_MAX_ITEM_KEYS");

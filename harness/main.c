@@ -74,6 +74,7 @@ int main(int argc, char **argv)
         .program = own_path(argv[0], exe, sizeof exe),
         .invoked = argc > 0 && strchr(argv[0], '/') ? argv[0] : "falsify",
         .tmp = tmp && *tmp ? tmp : "/tmp",
+        .path = getenv("PATH"),
         .out = stdout,
         .err = stderr,
         .out_is_terminal = isatty(STDOUT_FILENO) == 1,

@@ -35,6 +35,7 @@ static void print_contract_head(const fal_contract *c, bool colour, FILE *f)
     fal_report_put(f, c->status ? c->status : "none");
     fputc('\n', f);
     put_list(f, "blocker", c->blockers, c->n_blockers);
+    put_list(f, "waits for", c->waits_for, c->n_waits_for);
     for (int i = 0; i < c->n_options; i++) {
         fprintf(f, "  %-10s ", "option");
         fal_report_put(f, c->options[i].id);
@@ -58,6 +59,7 @@ static void print_contract_head(const fal_contract *c, bool colour, FILE *f)
         fal_report_put(f, s->title);
         fputc('\n', f);
         put_list(f, "  blocker", s->blockers, s->n_blockers);
+        put_list(f, "  waits for", s->waits_for, s->n_waits_for);
     }
 }
 

@@ -12,8 +12,8 @@ static json_t *digest_of(const fal_source *sources, const char *part)
 
 json_t *fal_sources_json(const fal_source *sources, const char *backend)
 {
-    json_t *j = json_pack("{s:o, s:o}", "shared", digest_of(sources, "shared"), "reference",
-                          digest_of(sources, "reference"));
+    json_t *j =
+        json_pack("{s:o, s:o}", "shared", digest_of(sources, "shared"), "reference", digest_of(sources, "reference"));
     if (j && strcmp(backend, "reference") != 0) json_object_set_new(j, backend, digest_of(sources, backend));
     return j;
 }

@@ -1,6 +1,7 @@
 /* Unit tests of harness/claim.h and harness/sources.h: what makes evidence stale, and what does not. */
 #include "falsifiers/unit/contract_folder.h"
 #include "harness/claim.h"
+#include "harness/contract_keys.h"
 #include "harness/sources.h"
 
 #include <check.h>
@@ -63,7 +64,8 @@ START_TEST(what_is_demanded_changes_the_claim)
     const digests base = after("y equals x", "y equals x");
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         const digests d = after(changes[i][0], changes[i][1]);
-        ck_assert_msg(strcmp(d.sha256, base.sha256) != 0, "%s -> %s left the claim as it was", changes[i][0], changes[i][1]);
+        ck_assert_msg(strcmp(d.sha256, base.sha256) != 0, "%s -> %s left the claim as it was", changes[i][0],
+                      changes[i][1]);
         ck_assert_str_eq(d.obligation, base.obligation);
         ck_assert_msg(strstr(changes[i][0], "name:") || strcmp(d.check, base.check) != 0, "%s: the check's digest",
                       changes[i][0]);
@@ -73,6 +75,26 @@ START_TEST(what_is_demanded_changes_the_claim)
     ck_assert_str_ne(d.obligation, base.obligation);
     ck_assert_str_eq(d.check, base.check);
     ck_assert_str_ne(after("|y - x| = 0", "|y - x| < 1").sha256, base.sha256);
+}
+END_TEST
+
+static bool among(const char *const *names, const char *s)
+{
+    while (*names && strcmp(*names, s) != 0) names++;
+    return *names != NULL;
+}
+
+/* Rule: a key that is added to the schema of checks is added to the claim, or declared to be prose. */
+START_TEST(every_key_of_a_check_is_accounted_for)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < fal_object_check.n_keys; i++) {
+        const char *key = fal_object_check.keys[i].name;
+        const bool claim = among(fal_claim_keys, key), prose = among(fal_claim_prose_keys, key);
+        ck_assert_msg(claim != prose, "key '%s' of a check: add it to fal_claim_check_digest and fal_claim_keys", key);
+        n += claim;
+    }
+    for (size_t i = 0; fal_claim_keys[i]; i++) ck_assert_uint_lt(i, n); /* and none that is no key */
 }
 END_TEST
 
@@ -101,9 +123,12 @@ END_TEST
 START_TEST(words_have_digests)
 {
     const digests base = after("y equals x", "y equals x");
-    ck_assert_str_ne(after("rule: Everything a forward pass", "rule: All that a forward pass").falsifier, base.falsifier);
-    ck_assert_str_ne(after("obligations: [EK-EQV-001, EK_INV_002, OT-INV-001]",
-                           "obligations: [EK_INV_002, EK-EQV-001, OT-INV-001]").falsifier, base.falsifier);
+    ck_assert_str_ne(after("rule: Everything a forward pass", "rule: All that a forward pass").falsifier,
+                     base.falsifier);
+    ck_assert_str_ne(
+        after("obligations: [EK-EQV-001, EK_INV_002, OT-INV-001]", "obligations: [EK_INV_002, EK-EQV-001, OT-INV-001]")
+            .falsifier,
+        base.falsifier);
     ck_assert_str_eq(after("{min: 0.99, warn: 0.999}", "{min: 0.98, warn: 0.999}").falsifier, base.falsifier);
     ck_assert_str_ne(after("title: The first stage", "title: Another stage").stage, base.stage);
     ck_assert_str_eq(after("status: SHIPPED", "status: PENDING").stage, base.stage);
@@ -138,6 +163,7 @@ Suite *fal_suite_claim(void)
     TCase *t = tcase_create("claim");
     tcase_add_checked_fixture(t, fal_test_make_folder, fal_test_remove_folder);
     tcase_add_test(t, what_is_demanded_changes_the_claim);
+    tcase_add_test(t, every_key_of_a_check_is_accounted_for);
     tcase_add_test(t, prose_does_not_change_the_claim);
     tcase_add_test(t, words_have_digests);
     tcase_add_test(t, sources_of_a_backend);

@@ -185,6 +185,43 @@ START_TEST(values_and_worst)
 }
 END_TEST
 
+/* Rule: a file says which claim, sources and oracle it is about; what was held against no oracle names none. */
+START_TEST(provenance)
+{
+    bench b;
+    set_up(&b, NULL);
+    fal_evidence_written w = { 0 };
+    fal_error err = { 0 };
+    ck_assert_msg(fal_evidence_write(&b.run, &b.options, &w, &err) == FAL_OK, "%s", err.message);
+    char digest[65];
+    ck_assert_int_eq(fal_sha256_file("falsifiers/models/austen-moe-Q4_K_M.oracle.safetensors", digest, &err), FAL_OK);
+    int n_oracle = 0;
+    json_error_t je;
+    json_t *summary = json_load_file(w.summary, JSON_REJECT_DUPLICATES, &je);
+    const json_t *files = json_object_get(summary, "files");
+    for (size_t i = 0; i < json_array_size(files); i++) {
+        json_t *j = load(&b, text_at(json_array_get(files, i), "path"));
+        const json_t *claim = json_object_get(j, "claim"), *sources = json_object_get(j, "sources"),
+                     *oracle = json_object_get(j, "oracle");
+        ck_assert_uint_eq(strlen(text_at(claim, "sha256")), 64);
+        ck_assert_uint_ge(json_object_size(json_object_get(claim, "checks")), 1);
+        ck_assert_uint_eq(strlen(text_at(sources, "reference")), 64);
+        ck_assert_uint_eq(strlen(text_at(sources, text_at(j, "backend"))), 64);
+        bool against = false;
+        for (int k = 0; k < b.w.plan->n_cases; k++)
+            against |= b.w.plan->cases[k].uses_oracle && strcmp(b.w.plan->cases[k].falsifier->id, text_at(j, "id")) == 0;
+        ck_assert_msg(against == (oracle != NULL), "%s", text_at(j, "id"));
+        if (oracle) ck_assert_str_eq(text_at(oracle, "sha256"), digest);
+        n_oracle += oracle != NULL;
+        json_decref(j);
+    }
+    ck_assert_int_eq(n_oracle, 1);
+    json_decref(summary);
+    free(w.summary);
+    tear_down(&b);
+}
+END_TEST
+
 /* Rule: evidence of a part never replaces evidence of the whole. */
 START_TEST(partial_runs_are_named_so)
 {
@@ -292,6 +329,7 @@ Suite *fal_suite_evidence(void)
     tcase_set_timeout(t, 20);
     tcase_add_test(t, files_and_summary);
     tcase_add_test(t, values_and_worst);
+    tcase_add_test(t, provenance);
     tcase_add_test(t, partial_runs_are_named_so);
     tcase_add_test(t, files_are_written_whole);
     tcase_add_test(t, hostile_ids_and_unwritable_folders);
