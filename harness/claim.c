@@ -11,6 +11,7 @@ static const char *const observe_names[] = {
     [FAL_OBSERVE_FORWARD] = "forward",       [FAL_OBSERVE_TEACHER] = "teacher",
     [FAL_OBSERVE_PINNED] = "pinned",         [FAL_OBSERVE_OP] = "op",
     [FAL_OBSERVE_PRELOAD] = "preload",       [FAL_OBSERVE_REFUSAL] = "refusal",
+    [FAL_OBSERVE_LAUNCHES] = "launches",     [FAL_OBSERVE_SANITIZE] = "sanitize",
     [FAL_OBSERVE_THROUGHPUT] = "throughput", [FAL_OBSERVE_DEVICE_CODE] = "device_code"
 };
 static const char *const against_names[] = { [FAL_AGAINST_NONE] = "none",
