@@ -194,6 +194,12 @@ bool fal_op_same_request(const fal_op_case *c, int a, int b);
 /* what    Doubts when no output was ever other than 0 and zeros are not expected. Call after fal_give. */
 void fal_op_doubt_zero(const fal_op_case *c, bool any_nonzero);
 
+/* exact_blocks.c */
+/* what    Says in text which weights must be wrong for out.y to differ, when some rows of x look at one block of columns
+           only; adds lines to the detail. Leaves text alone when nothing can be said. */
+void fal_blocks_name(const fal_op_case *c, int request, const fal_obs_tensor *got, const fal_obs_tensor *want, char *text,
+                     size_t size);
+
 #define FAL_JUDGEMENT(name, kinds, metric, function, help) void function(const fal_evidence_in *in, fal_verdict *out);
 #include "falsifiers/judgements.def"
 

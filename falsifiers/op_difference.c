@@ -10,6 +10,7 @@ typedef struct {
     double worst;
     uint64_t n, bad;
     bool any_nonzero;
+    char named[160]; /* the weights that are to blame, where outputs tell */
 } difference_count;
 
 /* Numbers by the metric; ids by how many of them differ, since half a neighbour's id is no smaller error. */
@@ -41,6 +42,7 @@ static bool count_output(const fal_op_case *c, const fal_observation *other, fal
     const bool further = how == BY_BITS ? v > 0 && !(d->worst > 0) : fal_higher(&d->worst, v);
     if (how == BY_BITS) d->worst = (first ? 0 : d->worst) + v;
     if (further) fal_worst_at(c->out, c->in->got, r, name, got, at, fal_row_at(g, at), fal_row_at(w, at));
+    if (how == BY_BITS && v > 0 && !d->named[0]) fal_blocks_name(c, r, got, want, d->named, sizeof d->named);
     if (!fal_limit_holds(&c->in->check->limit, v))
         fal_detail(c->out, "request %d %s: %.6g, got %.9g for %.9g at element %zu\n", r, name, v, fal_row_at(g, at),
                    fal_row_at(w, at), at);
@@ -58,8 +60,8 @@ static void judge_difference(const fal_evidence_in *in, difference how, fal_verd
     for (int r = 0; r < c.n_requests; r++)
         for (const char *const *arg = fal_op_outputs(fal_op_of(&c, r)); *arg; arg++, n_outputs++)
             if (!count_output(&c, other, side, r, *arg, how, &d)) return;
-    fal_give(out, d.worst, d.n, "%llu of %llu outputs break the limit", (unsigned long long)d.bad,
-             (unsigned long long)n_outputs);
+    fal_give(out, d.worst, d.n, "%llu of %llu outputs break the limit%s%s", (unsigned long long)d.bad,
+             (unsigned long long)n_outputs, d.named[0] ? "; they blame " : "", d.named);
     fal_op_doubt_zero(&c, d.any_nonzero);
 }
 

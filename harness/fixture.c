@@ -1,5 +1,5 @@
 /* Plans fixtures: which arrays an operation has, their shapes, and which numbers and names are accepted. */
-#include "harness/fixture_plan.h"
+#include "harness/fixture_exact.h"
 #include "harness/text.h"
 
 #include <math.h>
@@ -70,7 +70,7 @@ static const op_info ops[] = {
       { { "w", ROLE_WEIGHT, D2(n_vocab, n_embd), false },
         { "tokens", ROLE_TOKENS, D1(n_tokens), false },
         { "y", ROLE_OUT, D2(n_tokens, n_embd), false } },
-      { K(tokens_first), K(none) },
+      { K(tokens_first), K(faults), K(none) },
       SHAPE(N(n_tokens, 3), N(n_embd, 256), N(n_vocab, 32), { "type", 0, "Q4_K" }) },
     { "rmsnorm",
       { K(n_tokens), K(n_embd), K(eps), K(none) },
@@ -84,7 +84,7 @@ static const op_info ops[] = {
       { { "w", ROLE_WEIGHT, D2(n_out, n_in), false },
         { "x", ROLE_ACTIVATION, D2(n_tokens, n_in), false },
         { "y", ROLE_OUT, D2(n_tokens, n_out), false } },
-      { K(x_scale), K(x_shift), K(none) },
+      { K(x_scale), K(x_shift), K(faults), K(none) },
       SHAPE(N(n_tokens, 3), N(n_in, 256), N(n_out, 33), { "type", 0, "Q4_K" }) },
     { "qk_norm",
       { K(n_tokens), K(n_head), K(head_dim), K(eps), K(none) },
@@ -144,7 +144,7 @@ static const op_info ops[] = {
           false }, /* without the middle one unless x_per_slot */
         { "ids", ROLE_IDS, D2(n_tokens, n_expert_used), false },
         { "y", ROLE_OUT, D3(n_tokens, n_expert_used, n_out), false } },
-      { K(x_scale), K(x_shift), K(none) },
+      { K(x_scale), K(x_shift), K(faults), K(none) },
       SHAPE(N(n_tokens, 3), N(n_expert, 8), N(n_expert_used, 2), N(n_in, 256), N(n_out, 33), { "type", 0, "Q4_K" }) },
     { "swiglu",
       { K(n_rows), K(n_ff), K(none) },
@@ -294,6 +294,26 @@ static void take_default(fal_fixture *f, const op_info *o, int key, double v)
     f->has[key] = true;
 }
 
+/* An exact fill is what it is: a parameter that changes its inputs would undo it. faults come after the proof. */
+static fal_status check_exact(const fal_fixture *f, fal_error *err)
+{
+    static const int undoing[] = { KEY_x_scale, KEY_x_shift, KEY_up_value, KEY_gate_value, KEY_weights_uniform,
+                                   KEY_pinned, KEY_same_v, KEY_future_noise };
+    for (size_t i = 0; fal_fixture_is_exact(f) && i < sizeof undoing / sizeof undoing[0]; i++)
+        if (f->has[undoing[i]] && (undoing[i] != KEY_pinned || f->value[KEY_pinned] > 0))
+            return fal_fail(err, FAL_ERR_INPUT, "leave it out, or use another fill", "%s: %s has no place in fill %s",
+                            f->op, keys[undoing[i]].name, fills[f->fill]);
+    if (!fal_fixture_is_exact(f) && f->has[KEY_faults])
+        return fal_fail(err, FAL_ERR_INPUT, "use fill exact", "%s: faults can be seen only where nothing is rounded: fill %s is not exact",
+                        f->op, fills[f->fill]);
+    if (fal_fixture_is_exact(f) && strcmp(f->op, "attention") == 0 &&
+        (f->value[KEY_head_dim] < 31 && f->value[KEY_n_ctx] > ldexp(2, (int)f->value[KEY_head_dim])))
+        return fal_fail(err, FAL_ERR_INPUT, "use a larger head_dim, or a shorter n_ctx",
+                        "%s: %g dimensions cannot tell %g positions apart", f->op, f->value[KEY_head_dim],
+                        f->value[KEY_n_ctx]);
+    return FAL_OK;
+}
+
 static fal_status complete(fal_fixture *f, const op_info *o, fal_error *err)
 {
     take_default(f, o, KEY_eps, 1e-6);
@@ -328,7 +348,7 @@ static fal_status complete(fal_fixture *f, const op_info *o, fal_error *err)
     if (f->has[KEY_tokens_first] && v[KEY_tokens_first] + v[KEY_n_tokens] > v[KEY_n_vocab])
         return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: tokens_first %g + n_tokens %g is more than n_vocab %g", o->op,
                         v[KEY_tokens_first], v[KEY_n_tokens], v[KEY_n_vocab]);
-    return FAL_OK;
+    return check_exact(f, err);
 }
 
 /* A weight that is not F32 is shown as the bytes of its rows. */
@@ -434,7 +454,9 @@ fal_status fal_fixture_fill(fal_fixture *f, fal_error *err)
         const fal_status st = fal_fixture_draw(f, i, err);
         if (st) return st;
     }
-    return FAL_OK;
+    if (!fal_fixture_is_exact(f)) return FAL_OK;
+    const fal_status st = fal_fixture_prove(f, err);
+    return !st && f->value[KEY_faults] > 0 ? fal_fixture_plant(f, err) : st;
 }
 
 const char *fal_fixture_op(const fal_fixture *f)

@@ -23,10 +23,13 @@ typedef struct fal_fixture fal_fixture;
            may also name another op; what the shape says that the other op does not have is left out.
    shape   every integer and float field of fal_<op>_args, and type ("Q4_K") where the op has weights. Left out: eps 1e-6,
            first_pos 0, n_ctx first_pos + n_tokens, x_per_slot 0
-   fill    of activations: gauss uniform zeros ones ramp large tiny extreme outlier ties onehot near_max router_hot; NULL
-           for gauss. probs are the softmax of a filled array. Weights, ids and norm weights have their own distribution.
+   fill    of activations: gauss uniform zeros ones ramp large tiny extreme outlier ties onehot near_max router_hot exact exact_q8;
+           NULL for gauss. exact: nothing that the op computes from it is ever rounded, whatever the order of its sums, and
+           of weights every nibble matters (harness/exact.def tells op by op); exact_q8: so even where activations are
+           rounded to 8 bits in blocks of 32 or 256. probs are the softmax of a filled array. Weights, ids and norm weights have their own distribution.
    further x_scale x_shift (after filling, activations), up_value gate_value (swiglu), weights_uniform (moe_sum), pinned
-           (router), w_ones (rmsnorm, qk_norm), tokens_first (embed), same_v future_noise (attention), freq_base (rope)
+           (router), w_ones (rmsnorm, qk_norm), tokens_first (embed), same_v future_noise (attention), freq_base (rope),
+           faults (embed, matmul, moe_matmul with an exact fill): that many wrong nibbles in w, each in a row of its own
    refuses an unknown op or fill, an unknown name in shape or then, a parameter that has no effect on the op, a missing or
            impossible dimension, a type that nothing computes: FAL_ERR_INPUT. Names in with that are not known here belong
            to the judgement and are passed over (fal_fixture_knows).
@@ -35,7 +38,8 @@ fal_status fal_fixture_make(const char *op, const fal_params *shape, const char 
                             const fal_params *with, const fal_params *then, fal_fixture **out, fal_error *err);
 void fal_fixture_free(fal_fixture *f);
 
-/* what    Makes the arrays: inputs drawn, each from its own stream (seed, argument name), outputs poisoned with 0xFF. */
+/* what    Makes the arrays: inputs drawn, each from its own stream (seed, argument name), outputs poisoned with 0xFF.
+   refuses an exact fill whose results cannot be shown to be exact: FAL_ERR_INPUT with the bound that breaks */
 fal_status fal_fixture_fill(fal_fixture *f, fal_error *err);
 /* what    Calls the operation of backend b on the arrays.
    refuses a call that wrote beside an output array: FAL_ERR_INTERNAL */
@@ -51,6 +55,9 @@ json_t *fal_fixture_params(const fal_fixture *f);
 bool fal_fixture_knows(const char *name);
 /* what    The names of all fills. */
 const char *const *fal_fixture_fills(int *n);
+/* what    What the exact fill of an op makes exact, and what it leaves to other fills (harness/exact.def); false, and *how
+           says why, for an op that has none. */
+bool fal_fixture_exact(const char *op, const char **how, const char **leaves);
 /* what    A small shape that the op computes, for trials that need no particular one; NULL for an unknown op. */
 const fal_params *fal_fixture_example(const char *op);
 /* what    The i-th dimension of an op that must be positive; NULL beyond the last one, or for an unknown op. */

@@ -1,5 +1,5 @@
 /* Draws the input arrays of fixtures: activations by fill, weights as random valid blocks, ids, norm weights. */
-#include "harness/fixture_plan.h"
+#include "harness/fixture_exact.h"
 #include "harness/half.h"
 #include "harness/rng.h"
 
@@ -44,6 +44,8 @@ static float fill_one(fal_fill fill, const fal_rng *r, uint64_t i, uint64_t row,
     case FILL_outlier: return fal_rng_gauss(r, i) * (i % 512 == fal_rng_below(r, ~(i / 512), 512) ? 30 : 1);
     case FILL_onehot: return j == fal_rng_below(r, row, n) ? 1 : 0;
     case FILL_router_hot: return j == fal_rng_below(r, row, n) ? 1000 : 999;
+    case FILL_exact:
+    case FILL_exact_q8: break; /* drawn in fixture_exact.c */
     case N_FILLS: break;
     }
     return 0;
@@ -246,6 +248,11 @@ fal_status fal_fixture_draw(const fal_fixture *f, int i, fal_error *err)
 {
     const fal_buffer *b = &f->buffers[i];
     const fal_rng r = fal_rng_make(f->seed, b->name);
+    bool drawn = false;
+    if (fal_fixture_is_exact(f)) {
+        const fal_status st = fal_fixture_draw_exact(f, i, &r, &drawn, err);
+        if (st || drawn) return st;
+    }
     switch (f->roles[i]) {
     case ROLE_ACTIVATION: draw_activation(f, b, &r); break;
     case ROLE_PROBS: return draw_probs(f, b, &r, err);

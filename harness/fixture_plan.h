@@ -11,7 +11,7 @@
     X(head_dim, DIM) X(n_ctx, DIM) X(n_rows, DIM) X(n_cols, DIM) X(n_expert, DIM) X(n_expert_used, DIM) X(n_ff, DIM) \
     X(first_pos, POS) X(x_per_slot, FLAG) X(eps, REAL) \
     X(x_scale, REAL) X(x_shift, REAL) X(up_value, REAL) X(gate_value, REAL) X(weights_uniform, FLAG) X(pinned, FLAG) \
-    X(w_ones, FLAG) X(tokens_first, POS) X(same_v, FLAG) X(future_noise, FLAG) X(freq_base, REAL)
+    X(w_ones, FLAG) X(tokens_first, POS) X(same_v, FLAG) X(future_noise, FLAG) X(freq_base, REAL) X(faults, POS)
 
 enum {
 #define X(name, kind) KEY_##name,
@@ -25,7 +25,7 @@ enum {
 
 #define FAL_FIXTURE_FILLS(X) \
     X(gauss) X(uniform) X(zeros) X(ones) X(ramp) X(large) X(tiny) X(extreme) X(outlier) X(ties) X(onehot) X(near_max) \
-    X(router_hot)
+    X(router_hot) X(exact) X(exact_q8)
 typedef enum {
 #define X(name) FILL_##name,
     FAL_FIXTURE_FILLS(X)

@@ -87,6 +87,14 @@ static const struct {
     { "attention", "large", NULL, "871e3d610b54ed61e4357eb11375f28a3be90d24fe4dd3ab98ead8448fb91016" },
     { "moe_sum", "ties", NULL, "86e8514dbda01110d57cf4349264750c0cc39109d20e51c93240fa8b36aa87f8" },
     { "softmax", "near_max", NULL, "9a694cf476daf60f8cde0cb79fabccd2380d7666d835049d72840652156a26b2" },
+    { "matmul", "exact", "Q4_K", "b375ab56d81e809d44bcac0f9703b92743deac370616a55cd6664f65b9ec7cf9" },
+    { "matmul", "exact", "Q5_K", "0a3dd6a8a08df49ec7b793867972a80549a7fcebc70e345f2e9959d916b182f9" },
+    { "moe_matmul", "exact", "Q6_K", "482a1b49ab0b4532330dc2cb22d5ca0c1782e2454c9d256112eaa3d6872fcfd6" },
+    { "matmul", "exact_q8", "Q8_0", "2b1f62f5a495ec4651d62fb521d18fe1ee98abff0dab58928720ee2229c2681f" },
+    { "embed", "exact", "F16", "efd1c3cfe2c61f4e8fed2649778f1c388a33a261ccb9c18c2d87961c31a94571" },
+    { "attention", "exact", NULL, "ff251959bbda7ee7accb613def0b7cc72f32bd452b09bf11fb647ed01829e483" },
+    { "router", "exact", NULL, "8d649dff3ee71dad1640caedd0a9a30d21e235226ef9c3da3c5756b36a643a15" },
+    { "swiglu", "exact", NULL, "e481d444e73e0450f4538d09bc7d35bf0a3282529a7998eb81ffbb566285a554" },
 };
 
 static void digest_inputs(fal_fixture *f, char hex[65])
@@ -138,7 +146,7 @@ START_TEST(fills) /* rule: each fill is what its name says */
     const fal_params shape = PARAMS(N("n_rows", 40), N("n_cols", 64));
     int n_fills;
     const char *const *names = fal_fixture_fills(&n_fills);
-    ck_assert_int_eq(n_fills, 13);
+    ck_assert_int_eq(n_fills, 15);
     for (int k = 0; k < n_fills; k++) {
         fal_fixture *f = make("softmax", &shape, names[k], 3, NULL);
         size_t n;
@@ -164,6 +172,7 @@ START_TEST(fills) /* rule: each fill is what its name says */
         else if (!strcmp(name, "onehot")) ck_assert(hot == 40 && sum == 40);
         else if (!strcmp(name, "router_hot")) ck_assert(hot == 40 && sum == 40 + 999.0 * (double)n);
         else if (!strcmp(name, "near_max")) ck_assert(max > 2e30 && max < 6e30);
+        else if (!strncmp(name, "exact", 5)) ck_assert(max > 131 && x[0] == floorf(x[0])); /* check_exact.c has the rest */
         else if (!strcmp(name, "gauss")) ck_assert(max > 2 && max < 6);
         else if (!strcmp(name, "outlier")) {
             fal_fixture *gauss = make("softmax", &shape, "gauss", 3, NULL);
