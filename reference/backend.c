@@ -1,5 +1,5 @@
 /* The reference as a backend: its one device, its table of functions, and the sums and memory that its ops share. */
-#include "reference/reference.h"
+#include "reference/mirror.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -127,19 +127,28 @@ static fal_status devices(fal_device_info *out, int cap, int *n, fal_error *err)
     return FAL_OK;
 }
 
+/* Variants are named after the activations that the mirror knows. */
+static bool is_variant(const char *variant, fal_activation a)
+{
+    return a == FAL_ACTIVATION_F32 ? !*variant : fal_mirror_block(a) > 0 && strcmp(variant, fal_activation_name(a)) == 0;
+}
+
 static fal_status open_context(const fal_backend_options *options, fal_context **out, fal_error *err)
 {
     if (!out) return fal_fail(err, FAL_ERR_INPUT, NULL, "reference: nowhere to put the context");
     const char *variant = options && options->variant ? options->variant : "";
     const char *wanted = options && options->device ? options->device : "";
     const bool is_kv16 = strcmp(variant, "kv16") == 0;
-    if (*variant && !is_kv16)
-        return fal_fail(err, FAL_ERR_INPUT, "leave the variant empty", "reference: there is no variant '%.40s'; there are '' and 'kv16'",
-                        variant);
+    fal_activation activation = FAL_ACTIVATION_F32;
+    while (!is_kv16 && activation < FAL_N_ACTIVATIONS && !is_variant(variant, activation)) activation++;
+    if (activation == FAL_N_ACTIVATIONS)
+        return fal_fail(err, FAL_ERR_INPUT, "leave the variant empty",
+                        "reference: there is no variant '%.40s'; there are '', 'kv16', 'q8_0' and 'q8_k'", variant);
     fal_context *ctx = calloc(1, sizeof *ctx);
     if (!ctx) return fal_fail(err, FAL_ERR_MEMORY, NULL, "reference: no memory for a context");
     ctx->has_half_cache = is_kv16;
     describe(&ctx->device);
+    ctx->activation = activation;
     if (*wanted && strcmp(wanted, "0") != 0 && !strcasestr(ctx->device.name, wanted)) {
         const fal_status st = fal_fail(err, FAL_ERR_NOTHING, "use device 0",
                                        "reference: no device '%s'; there is 0: %s", wanted, ctx->device.name);
@@ -180,7 +189,7 @@ static void launches(const fal_context *ctx, void (*visit)(void *user, const cha
         if (ctx->n_calls[i] > 0) visit(user, names[i], ctx->n_calls[i]);
 }
 
-static const char *const variants[] = { "", "kv16", NULL };
+static const char *const variants[] = { "", "kv16", "q8_0", "q8_k", NULL };
 
 const fal_backend fal_reference_backend = {
     .name = "reference",

@@ -1,5 +1,5 @@
 /* matmul: y[t,r] = sum_c w[r,c] x[t,c], one decoded row of w at a time for all tokens. */
-#include "reference/reference.h"
+#include "reference/mirror.h"
 
 #include "harness/args.h"
 
@@ -11,6 +11,7 @@ fal_status fal_reference_matmul(fal_context *ctx, const fal_matmul_args *a, fal_
 {
     fal_status st = fal_matmul_args_check(a, err);
     if (st != FAL_OK) return st;
+    if (ctx && fal_mirror_activation(a->type, ctx->activation) != FAL_ACTIVATION_F32) return fal_mirror_matmul(ctx, a, err);
     const fal_dequant_fn dequant = fal_dequant_find(a->type);
     const size_t n_tokens = (size_t)a->n_tokens, n_in = (size_t)a->n_in, n_out = (size_t)a->n_out;
     const size_t row_bytes = fal_type_row_bytes(a->type, n_in);

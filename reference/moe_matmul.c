@@ -1,5 +1,5 @@
 /* moe_matmul: y[t,s,r] = sum_c w[ids[t,s],r,c] x[t,c] (or x[t,s,c]); an expert is decoded once for all its tokens. */
-#include "reference/reference.h"
+#include "reference/mirror.h"
 
 #include "harness/args.h"
 
@@ -30,6 +30,7 @@ fal_status fal_reference_moe_matmul(fal_context *ctx, const fal_moe_matmul_args 
 {
     fal_status st = fal_moe_matmul_args_check(a, err);
     if (st != FAL_OK) return st;
+    if (ctx && fal_mirror_activation(a->type, ctx->activation) != FAL_ACTIVATION_F32) return fal_mirror_moe_matmul(ctx, a, err);
     const fal_dequant_fn dequant = fal_dequant_find(a->type);
     const size_t n_tokens = (size_t)a->n_tokens, n_in = (size_t)a->n_in, n_out = (size_t)a->n_out;
     const size_t n_expert = (size_t)a->n_expert, n_used = (size_t)a->n_expert_used, n_slots = n_tokens * n_used;

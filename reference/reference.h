@@ -2,6 +2,7 @@
 #ifndef FAL_REFERENCE_H
 #define FAL_REFERENCE_H
 
+#include "harness/arithmetic.h"
 #include "harness/backend.h"
 
 /* ---- the ops ------------------------------------------------------------------------------------------------------
@@ -42,10 +43,11 @@ enum {
 };
 
 /* Variants: "" defines the answer. "kv16" is the mirror of backends that declare a KV cache of f16: the same arithmetic,
-   but keys and values are rounded once, to the nearest binary16, when they are stored. */
+   but keys and values are rounded once, to the nearest binary16, when they are stored. "q8_0" and "q8_k" are the mirrors of those that quantise activations. */
 struct fal_context {
     fal_device_info device;
-    bool has_half_cache; /* variant kv16 */
+    bool has_half_cache;       /* variant kv16 */
+    fal_activation activation; /* f32: the reference; else the mirror (mirror.h) has the matrix products */
     uint64_t n_calls[FAL_REFERENCE_N_OPS];
     uint64_t kv_bytes, live_bytes, peak_bytes;
 };
