@@ -24,6 +24,14 @@ static fal_status variant_op(fal_context *ctx, const char *op, const void *a, fa
     }
 #include "harness/ops.def"
 
+/* As in the OpenCL twin; the variant with a cache of float16 rounds keys and values when they are stored. */
+static void arithmetic(const char *variant, const char *op, fal_arithmetic *out)
+{
+    const bool cache = strcmp(op, "attention") == 0 || strcmp(op, "kv_store") == 0;
+    *out = (fal_arithmetic){ .activation = FAL_ACTIVATION_F32, .sum = FAL_SUM_F32, .kv = FAL_KV_F32, .in_order = false };
+    if (cache && strcmp(variant, fal_cu_variants[FAL_CU_FAST_KV16]) == 0) out->kv = FAL_KV_F16;
+}
+
 const fal_backend fal_cuda_backend = {
     .name = "cuda",
     .variants = fal_cu_variants,
@@ -45,5 +53,6 @@ const fal_backend fal_cuda_backend = {
     .read_tensor = fal_cu_read_tensor,
     .session_memory = fal_cu_session_memory,
     .read_bandwidth = fal_cu_read_bandwidth,
+    .arithmetic = arithmetic,
     .device_code = fal_cu_device_code,
 };

@@ -243,7 +243,7 @@ static void apply_limit(const fal_limit *limit, fal_verdict *out)
     } else {
         out->kind = FAL_SURVIVED;
         out->margin = margin_of(limit, out->value);
-        out->marginal = is_marginal(limit, out->value);
+        out->marginal = out->marginal || is_marginal(limit, out->value);
         write_sentence(limit, true, note, out);
     }
 }

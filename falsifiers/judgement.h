@@ -18,6 +18,7 @@ void fal_give(fal_verdict *out, double value, uint64_t n_compared, const char *n
 bool fal_stop(fal_verdict *out, fal_verdict_kind kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* what    The attempt could not have failed, for this reason. The first doubt wins; call after fal_give. */
 void fal_doubt(fal_verdict *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A judgement may also set out->marginal: a pass is then marked, for the reason that its note gives. */
 /* what    Falsified by a rule beside the limit, whatever the value; the reason says which. Call after fal_give. */
 void fal_refute(fal_verdict *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* what    Appends to out->detail whole, or not at all when there is no room. Returns whether it fitted. */

@@ -2,6 +2,7 @@
 #ifndef FAL_BACKEND_H
 #define FAL_BACKEND_H
 
+#include "harness/arithmetic.h"
 #include "harness/error.h"
 #include "harness/model.h"
 
@@ -151,6 +152,8 @@ typedef struct fal_backend {
     /* what   Median read bandwidth of the device over a buffer of about `bytes` (less where one cannot be that large).
               NULL where it is not measured. */
     fal_status (*read_bandwidth)(fal_context *ctx, size_t bytes, double *gb_per_s, fal_error *err);
+    /* what   Declares what an op of a variant computes with; limits of its error follow from it. NULL: float32 in any order. */
+    void (*arithmetic)(const char *variant, const char *op, fal_arithmetic *out);
     /* what   The device code in the program; needs no device. NULL where a driver compiles it.
        refuses a program that was built without it: FAL_ERR_BLOCKED */
     fal_status (*device_code)(fal_device_code *out, fal_error *err);

@@ -38,6 +38,7 @@ int fal_cmd_diff(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_devices(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_inspect(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_observe(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_judge(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_bench(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_synth(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 

@@ -23,6 +23,7 @@ static const fal_cmd commands[] = {
     { "devices", fal_cmd_devices, "what each backend could run on, or why it cannot" },
     { "inspect", fal_cmd_inspect, "what is in a model file" },
     { "observe", fal_cmd_observe, "make one observation, or serve as observer" },
+    { "judge", fal_cmd_judge, "judge an observation of an op, of any engine, by its declared arithmetic" },
     { "bench", fal_cmd_bench, "measure decode: variants interleaved, bytes and bandwidth" },
     { "synth", fal_cmd_synth, "write a synthetic model of any shape" },
     { "help", fal_cmd_help, "this list, or the options of a command" },

@@ -24,7 +24,7 @@ typedef struct {
      falsify     version and revision that wrote it
      asked       {kind, backend, variant, device, model, requests: [...], taps: [...], inputs, pin}
      ran         {backend, variant, device: {name, vendor, driver, uuid, slug, is_cpu}, model_sha256, config: {...},
-                  kernels: {name: launches}}
+                  kernels: {name: launches}, arithmetic: {op: {activation, sum, kv, order}}}  (harness/arithmetic.h)
      requests    [{tokens: [...], greedy: [...], seconds, prefill_seconds, decode_seconds} | {op, params, seed, seconds}]
      memory      {weight_bytes, kv_bytes, scratch_bytes, peak_bytes, live_bytes}
      preload     {tensors: [{name, nbytes, uploads, file_sha256, device_sha256}], seconds}       (kind preload)

@@ -261,6 +261,21 @@ static json_t *driver_text(const char *s)
     return j;
 }
 
+/* What the variant declares to compute with, of the ops that were called, or of all. */
+static json_t *declared(const fal_observe_state *s, const fal_spec *spec)
+{
+    json_t *j = json_object();
+    const char *then = spec->op ? fal_params_text(&spec->then, "op", spec->op) : NULL;
+    for (int i = 0; i < fal_n_ops(); i++) {
+        const char *op = fal_op_name(i);
+        if (spec->kind == FAL_OBSERVE_OP && strcmp(op, spec->op) != 0 && strcmp(op, then) != 0) continue;
+        fal_arithmetic a = { 0 };
+        s->backend->arithmetic(s->variant, op, &a);
+        json_object_set_new(j, op, fal_arithmetic_to_json(&a));
+    }
+    return j;
+}
+
 json_t *fal_observe_device_to_json(const fal_observe_state *s)
 {
     const fal_device_info *d = s->backend->device(s->ctx);
@@ -274,6 +289,7 @@ static json_t *what_ran(const fal_observe_state *s, const fal_spec *spec, const 
     json_t *ran = json_pack("{s:s, s:s, s:o, s:o}", "backend", s->backend->name, "variant", s->variant, "device", device,
                             "kernels", launches_since(s, before));
     if (ran && s->dry) json_object_del(ran, "device");
+    if (ran && s->backend->arithmetic) json_object_set_new(ran, "arithmetic", declared(s, spec));
     if (ran && spec->kind != FAL_OBSERVE_OP && s->model) {
         json_object_set_new(ran, "model_sha256", json_string(s->model->sha256));
         json_object_set_new(ran, "config", config_to_json(&s->model->config));

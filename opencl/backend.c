@@ -3,6 +3,13 @@
 #include "opencl/forward.h"
 #include "opencl/ops.h"
 
+/* Weights are decoded to float32, activations, sums and cache are float32; the order of a sum depends on kernel and size. */
+static void arithmetic(const char *variant, const char *op, fal_arithmetic *out)
+{
+    (void)variant, (void)op;
+    *out = (fal_arithmetic){ .activation = FAL_ACTIVATION_F32, .sum = FAL_SUM_F32, .kv = FAL_KV_F32, .in_order = false };
+}
+
 const fal_backend fal_opencl_backend = {
     .name = "opencl",
     .variants = fal_cl_variants,
@@ -21,4 +28,5 @@ const fal_backend fal_opencl_backend = {
     .read_tensor = fal_cl_read_tensor,
     .session_memory = fal_cl_session_memory,
     .read_bandwidth = fal_cl_read_bandwidth,
+    .arithmetic = arithmetic,
 };

@@ -159,6 +159,17 @@ static fal_status open_context(const fal_backend_options *options, fal_context *
     return FAL_OK;
 }
 
+/* float64 over exact weights; the variants of the mirror round activations of matrix products. */
+static void arithmetic(const char *variant, const char *op, fal_arithmetic *out)
+{
+    *out = (fal_arithmetic) { .activation = FAL_ACTIVATION_F32, .sum = FAL_SUM_F64, .kv = FAL_KV_F32, .in_order = false };
+    const bool cache = strcmp(op, "attention") == 0 || strcmp(op, "kv_store") == 0;
+    if (cache && strcmp(variant, "kv16") == 0) out->kv = FAL_KV_F16;
+    if (strcmp(op, "matmul") != 0 && strcmp(op, "moe_matmul") != 0) return;
+    for (int a = 0; a < FAL_N_ACTIVATIONS; a++)
+        if (is_variant(variant, (fal_activation)a)) out->activation = (fal_activation)a;
+}
+
 static void close_context(fal_context *ctx)
 {
     free(ctx);
@@ -208,4 +219,5 @@ const fal_backend fal_reference_backend = {
     .forward = fal_reference_forward,
     .read_tensor = fal_reference_read_tensor,
     .session_memory = fal_reference_session_memory,
+    .arithmetic = arithmetic,
 };

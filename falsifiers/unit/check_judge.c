@@ -41,6 +41,12 @@ START_TEST(trial_exact)
 }
 END_TEST
 
+START_TEST(trial_arithmetic)
+{
+    fal_trial_run(&fal_trials_arithmetic[_i]);
+}
+END_TEST
+
 static int count_trials(const fal_trial *t, int n, const char *judge, fal_verdict_kind kind)
 {
     int found = 0;
@@ -54,7 +60,8 @@ static int count_all(const char *judge, fal_verdict_kind kind)
            count_trials(fal_trials_op, fal_n_trials_op, judge, kind) +
            count_trials(fal_trials_device, fal_n_trials_device, judge, kind) +
            count_trials(fal_trials_code, fal_n_trials_code, judge, kind) +
-           count_trials(fal_trials_exact, fal_n_trials_exact, judge, kind);
+           count_trials(fal_trials_exact, fal_n_trials_exact, judge, kind) +
+           count_trials(fal_trials_arithmetic, fal_n_trials_arithmetic, judge, kind);
 }
 
 /* Rule: no checker that was never shown to fail, and none that was never shown to pass. */
@@ -454,6 +461,7 @@ Suite *fal_suite_judge(void)
     tcase_add_loop_test(trials, trial_device, 0, fal_n_trials_device);
     tcase_add_loop_test(trials, trial_code, 0, fal_n_trials_code);
     tcase_add_loop_test(trials, trial_exact, 0, fal_n_trials_exact);
+    tcase_add_loop_test(trials, trial_arithmetic, 0, fal_n_trials_arithmetic);
     suite_add_tcase(suite, limits);
     suite_add_tcase(suite, metrics);
     tcase_set_timeout(spoilt, 60);

@@ -83,7 +83,8 @@ typedef struct {
 void fal_trial_run(const fal_trial *t);
 
 extern const fal_trial fal_trials_forward[], fal_trials_op[], fal_trials_device[], fal_trials_code[];
-extern const fal_trial fal_trials_exact[]; extern const int fal_n_trials_exact;
+extern const fal_trial fal_trials_exact[], fal_trials_arithmetic[];
+extern const int fal_n_trials_exact, fal_n_trials_arithmetic;
 extern const int fal_n_trials_forward, fal_n_trials_op, fal_n_trials_device, fal_n_trials_code;
 
 #endif
