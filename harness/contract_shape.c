@@ -1,4 +1,5 @@
 /* The shapes of a check's op requests, and the parameters `with` and `then`: names, kinds, what an op can compute. */
+#include "harness/arithmetic.h"
 #include "harness/contract_keys.h"
 
 #include "harness/backend.h"
@@ -78,11 +79,24 @@ static bool is_word(const char *s)
 
 /* A number, true or false (1 and 0, so that a flag is never text that nobody reads), or a word; any text where d, the
    key's own description, says that it is a name. */
+/* Declared arithmetic is a text of its own form; a mistake in it is told where it stands. */
+static bool read_declaration(fal_contract_file *f, const fal_yaml_node *node, fal_param *out)
+{
+    fal_arithmetic unused = { 0 };
+    fal_error err = { 0 };
+    out->text = fal_text_read(f, node, out->name, NULL, NULL);
+    if (!out->text) return false;
+    if (fal_arithmetic_parse(out->text, &unused, &err) == FAL_OK) return true;
+    fal_diagnose(&f->d, FAL_MISTAKE, "CON-006", FAL_AT(node), err.hint, "'%s' is not well formed: %s", out->name, err.message);
+    return false;
+}
+
 static bool read_param(fal_contract_file *f, const fal_yaml_node *node, const dim *d, fal_param *out)
 {
     const char *name = node->key->text;
     if (!fal_node_is(f, node, FAL_YAML_SCALAR, name)) return false;
     *out = (fal_param){ .name = name };
+    if (strcmp(name, "declare") == 0) return read_declaration(f, node, out);
     if (d && d->kind == DIM_NAME) {
         out->text = fal_text_read(f, node, name, NULL, NULL);
         return out->text != NULL;
@@ -312,7 +326,7 @@ static fal_params read_params(fal_contract_file *f, const fal_yaml_node *node, c
             if (strcmp(name, "op") == 0 && !(params[out.n_params].text && is_op(params[out.n_params].text)))
                 fal_diagnose(&f->d, FAL_RULE_CON_005, FAL_AT(c), NULL, "'%s' is not an op of harness/ops.def",
                              fal_shown(f, c->text));
-            else if ((strcmp(name, "op") == 0 || strcmp(name, "contract") == 0 ||
+            else if ((strcmp(name, "op") == 0 || strcmp(name, "contract") == 0 || strcmp(name, "declare") == 0 ||
                       (d && (d->kind == DIM_TYPE || d->kind == DIM_NAME))) != (params[out.n_params].text != NULL))
                 fal_diagnose(&f->d, FAL_RULE_CON_003, FAL_AT(c), NULL, "'%s' of '%s' is not a %s",
                              fal_shown(f, c->text), name, params[out.n_params].text ? "number" : "name");
