@@ -52,7 +52,7 @@ says err "usage: falsify"
 expect 2 rnu
 says err "did you mean 'run'"
 for c in help version --version --help; do expect 0 "$c"; done
-for c in run plan validate explain schema init devices inspect observe bench; do
+for c in run plan validate explain schema init devices inspect observe judge bench; do
     expect 0 help $c
     expect 0 $c --help
     says out "falsify $c"
@@ -226,6 +226,42 @@ fi
 
 "$program" plan --no-probe >&- 2>/dev/null
 [ $? = 8 ] && ok || bad "plan with stdout closed is not exit 8"
+
+# ---- judge: observations of this project's reference, and of another engine ----
+expect 0 observe --backend reference --op matmul --shape n_tokens=2,n_in=512,n_out=33,type=Q4_K --out "$work/o.safetensors"
+expect 0 judge "$work/o.safetensors"
+says out "rounding as declared: activations f32, sums f64"
+expect 0 judge "$work/o.safetensors" --declare sum=f32
+says out "survived (marked)"
+says out "far better than declared (activations f32, sums f32): fits activations f32, sums f64"
+expect 1 judge "$work/o.safetensors" --declare sum=f32 --two-sided
+expect 0 observe --backend reference --variant q8_0 --op moe_matmul --fill outlier \
+    --shape n_tokens=2,n_expert=4,n_expert_used=2,n_in=512,n_out=33,type=Q6_K --out "$work/o.safetensors"
+expect 0 judge "$work/o.safetensors"
+says out "rounding as declared: activations q8_0, sums f64"
+expect 1 judge "$work/o.safetensors" --declare activation=f32,sum=f32
+says out "arithmetic not as declared (activations f32, sums f32): fits activations q8_0"
+for type in q4_k q6_k; do
+    ggml=falsifiers/vectors/ggml.$type.observation.safetensors
+    expect 0 judge $ggml
+    says out "rounding as declared: activations q8_k, sums i32"
+    expect 1 judge $ggml --declare activation=f32,sum=f32
+    says out "arithmetic not as declared (activations f32, sums f32): fits activations q8_k, sums i32"
+done
+# one float of the outputs, which come last in the file, is another
+cp falsifiers/vectors/ggml.q4_k.observation.safetensors "$work/o.safetensors"
+size=$(wc -c <"$work/o.safetensors")
+printf '\000\000\000\100' | dd of="$work/o.safetensors" bs=1 seek=$((size - 40)) conv=notrunc 2>/dev/null
+expect 1 judge "$work/o.safetensors"
+says out "a bug: no known arithmetic explains it"
+says out "out.y[2, 23]"
+expect 2 judge "$work/o.safetensors" --declare activation=q9
+expect 2 judge "$work/o.safetensors" --declare
+expect 2 judge
+expect 3 judge "$work/nothing.safetensors"
+expect 0 observe --backend reference --op argmax --shape n_rows=2,n_cols=9 --out "$work/o.safetensors"
+expect 3 judge "$work/o.safetensors"
+says err "argmax computes nothing that could round"
 
 # ---- bad input ----
 head -c 4096 /dev/urandom >"$work/garbage.gguf"

@@ -107,6 +107,8 @@ static const change changes[] = {
     { "CON-006", "version: \"1.2.0\"", "version: \"1.2\"", "\"1.2\"" },
     { "CON-006", "created: \"2026-11-21\"", "created: \"2026-13-21\"", "\"2026-13" },
     { "CON-006", "date: \"2026-02-18\"", "date: yesterday", "yesterday" },
+    { "CON-006", "with: {expect: -0.125,", "with: {declare: \"sum=f8\", expect: -0.125,", "\"sum=f8" },
+    { "CON-006", "with: {expect: -0.125,", "with: {declare: 3, expect: -0.125,", "3" },
     /* repeats */
     { "CON-007", "id: FALSIFY-EK-003", "id: FALSIFY-EK-001", "FALSIFY-EK-001" },
     { "CON-007", "{id: EK_INV_002,", "{id: EK-EQV-001,", "EK-EQV-001" },
