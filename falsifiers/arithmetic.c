@@ -18,6 +18,8 @@
 #define ALL_ROUNDED 1.5
 /* Nine in ten normal deviates are larger than this share of their rms; where most are not, few large ones made the rms. */
 #define LITTLE 0.1
+/* Sums in a short type end on its coarse steps: their lowest bits are 0, of which float32 sums have one on average. */
+#define SHORT_ZEROS 4.0
 #define ROOM 2.0
 /* Roundings of activations push results where the emulation says; a bug, or another arithmetic, elsewhere. */
 #define SAME_WAY 0.5
@@ -32,6 +34,7 @@ typedef struct {
     double ee, em, mm;                         /* e = got - exact, m = declared - exact, in sigmas: for directions */
     double rr, ry, yy;                         /* r = got - declared, y = exact */
     uint64_t n_beyond;                         /* outputs beyond MOST_Z */
+    double zeros, n_zeros;                     /* lowest bits of results that are 0, in a row; results that are not 0 */
     bool has_noise, has_worst_place;
     int request;
     size_t place;
@@ -42,6 +45,17 @@ static double ratio(double error, double variance)
 {
     if (isnan(error)) return NAN;
     return variance > 0 ? fabs(error) / sqrt(variance) : fabs(error) > 0 ? (double)INFINITY : 0;
+}
+
+/* How many of the 23 stored bits of a float32 significand are 0 from the lowest on; 0 for 0. */
+static int low_zeros(double v)
+{
+    const float narrow = (float)v;
+    uint32_t bits;
+    int n = 0;
+    memcpy(&bits, &narrow, sizeof bits);
+    while (v != 0 && n < 23 && !(bits >> n & 1)) n++;
+    return n;
 }
 
 static void add_output(fit *f, int request, size_t i, double got, bool valid, const fal_error_model *m)
@@ -57,6 +71,8 @@ static void add_output(fit *f, int request, size_t i, double got, bool valid, co
     }
     f->sum_high += z * z;
     f->n_beyond += !(z <= MOST_Z);
+    f->zeros += low_zeros(got);
+    f->n_zeros += got < 0 || got > 0;
     if (m->low[i] > 0) {
         f->n_low++;
         f->sum_low += error * error / m->low[i];
@@ -153,21 +169,25 @@ static fal_arithmetic effective(const fal_evidence_in *in, const fal_arithmetic 
 
 /* ---- other arithmetic that would explain it ----------------------------------------------------------------------- */
 
-/* Errors that grow with the result, as of a wrong scale, are no rounding. */
-static bool explains(const fit *f)
-{
-    const how h = judge_fit(f);
-    const bool fits = h == FITS || (h == FITS_IN_SIZE && (f->a.sum == FAL_SUM_I32 || !has_codes(&f->a)));
-    /* roundings of inputs that are claimed must be seen */
-    if (f->mm > 0 && cosine(f->em, f->ee, f->mm) < SAME_WAY) return false;
-    return fits && fabs(cosine(f->ry, f->rr, f->yy)) < SAME_WAY;
-}
-
 /* Sums in short types leave errors of some size, anywhere in a wide band; roundings of inputs are known one by one, so an
    explanation by these says more. */
 static bool is_short(fal_sum s)
 {
     return s == FAL_SUM_F16 || s == FAL_SUM_BF16;
+}
+
+/* Errors that grow with the result, as of a wrong scale, are no rounding. Sums in a short type must also look like such:
+   *size_only tells that nothing but that is missing. */
+static bool explains(const fit *f, bool *size_only)
+{
+    const how h = judge_fit(f);
+    const bool fits = h == FITS || (h == FITS_IN_SIZE && (f->a.sum == FAL_SUM_I32 || !has_codes(&f->a)));
+    /* roundings of inputs that are claimed must be seen */
+    if (f->mm > 0 && cosine(f->em, f->ee, f->mm) < SAME_WAY) return false;
+    if (!fits || fabs(cosine(f->ry, f->rr, f->yy)) >= SAME_WAY) return false;
+    if (!is_short(f->a.sum) || (f->n_zeros > 0 && f->zeros / f->n_zeros >= SHORT_ZEROS)) return true;
+    *size_only = true;
+    return false;
 }
 
 static int differences(const fal_arithmetic *a, const fal_arithmetic *b)
@@ -177,7 +197,7 @@ static int differences(const fal_arithmetic *a, const fal_arithmetic *b)
 }
 
 /* The declaration nearest to the given one that explains the results. False when none does, or the judgement stopped. */
-static bool find_other(const fal_op_case *c, const fal_arithmetic *declared, bool with_short_sums, fit *best)
+static bool find_other(const fal_op_case *c, const fal_arithmetic *declared, bool with_short_sums, fit *best, bool *size_only)
 {
     static const fal_sum sums[] = { FAL_SUM_F64, FAL_SUM_I32, FAL_SUM_F32, FAL_SUM_F16 };
     const fal_verdict before = *c->out;
@@ -193,7 +213,7 @@ static bool find_other(const fal_op_case *c, const fal_arithmetic *declared, boo
                 if ((a.activation == declared->activation && a.kv == declared->kv && a.sum == declared->sum) || differences(&a, declared) >= least) continue;
                 fit f;
                 if (!make_fit(c, &a, &f)) *c->out = before; /* this one cannot be: rows of no whole number of its blocks */
-                else if (explains(&f)) {
+                else if (explains(&f, size_only)) {
                     const int cost = differences(&a, declared) + (judge_fit(&f) == FITS ? 0 : 2);
                     if (cost < least) *best = f;
                     if (cost < least) least = cost;
@@ -244,7 +264,7 @@ void fal_judge_arithmetic(const fal_evidence_in *in, fal_verdict *out)
     fal_op_case c;
     fal_arithmetic a;
     fit f, other;
-    bool said;
+    bool said, size_only = false;
     char declared[96], fits[96] = "", note[320];
     if (!fal_op_open(in, out, &c) || !declaration_of(in, out, &a, &said) || !make_fit(&c, &a, &f)) return;
     if (!(f.n > 0)) {
@@ -255,7 +275,7 @@ void fal_judge_arithmetic(const fal_evidence_in *in, fal_verdict *out)
     const char *const whose = said ? "declared" : "taken, as none is declared";
     const how h = judge_fit(&f);
     const bool wide = h == FITS && is_short(a.sum); /* a band so wide that a closer explanation is worth a look */
-    const bool explained = (wide || h == BETTER || (h == BEYOND && f.n >= 16)) && find_other(&c, &a, !wide, &other);
+    const bool explained = (wide || h == BETTER || (h == BEYOND && f.n >= 16)) && find_other(&c, &a, !wide, &other, &size_only);
     if (explained) fal_arithmetic_text(&other.a, fits, sizeof fits);
     switch (h) {
     case FITS:
@@ -267,6 +287,7 @@ void fal_judge_arithmetic(const fal_evidence_in *in, fal_verdict *out)
     case BEYOND:
         if (explained) snprintf(note, sizeof note, "arithmetic not as %s (%s): fits %s", whose, declared, fits);
         else if (f.n < 16 && !isnan(f.worst)) snprintf(note, sizeof note, "a bug or another arithmetic than %s (%s): too few outputs to tell", whose, declared);
+        else if (size_only) snprintf(note, sizeof note, "a bug, though errors have the size of sums in f16: results do not end on its steps, and it is not %s", declared);
         else snprintf(note, sizeof note, "a bug: no known arithmetic explains it, and it is not %s", declared);
         break;
     }

@@ -20,6 +20,8 @@ static const char help[] =
     "                          sum         f32, f64, f16, bf16, i32 (codes in int32, f32 over the scales)\n"
     "                          kv          f32, f16, bf16: what keys and values are rounded to\n"
     "                          order       any, ascending\n"
+    "  --against FILE        instead: compare all output bits with this observation of the same inputs, such as the\n"
+    "                        reference's of a fill 'exact', and name the weights that are wrong\n"
     "  --two-sided           results far better than declared are falsified, not only marked\n"
     "  -h, --help            this text\n"
     "\n"
@@ -30,17 +32,18 @@ static const char help[] =
     "exit status: 0 survived, 1 falsified, 2 usage, 3 the file is refused, 5 nothing could be judged\n";
 
 typedef struct {
-    const char *file, *declare;
+    const char *file, *declare, *against;
     bool two_sided, help;
 } arguments;
 
-enum { DECLARE = 256, TWO_SIDED };
+enum { DECLARE = 256, AGAINST, TWO_SIDED };
 
 static fal_status parse(int argc, char **argv, arguments *a, fal_error *err)
 {
     static const struct option options[] = {
-        { "declare", required_argument, NULL, DECLARE }, { "two-sided", no_argument, NULL, TWO_SIDED },
-        { "help", no_argument, NULL, 'h' },              { NULL, 0, NULL, 0 },
+        { "declare", required_argument, NULL, DECLARE }, { "against", required_argument, NULL, AGAINST },
+        { "two-sided", no_argument, NULL, TWO_SIDED },   { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 },
     };
     static const char usage[] = "falsify help judge";
     optind = 0;
@@ -48,6 +51,7 @@ static fal_status parse(int argc, char **argv, arguments *a, fal_error *err)
     for (int c; (c = getopt_long(argc, argv, ":h", options, NULL)) != -1;)
         switch (c) {
         case DECLARE: a->declare = optarg; break;
+        case AGAINST: a->against = optarg; break;
         case TWO_SIDED: a->two_sided = true; break;
         case 'h': a->help = true; return FAL_OK;
         case ':': return fal_fail(err, FAL_ERR_USAGE, usage, "judge: option '%.60s' needs a value", argv[optind - 1]);
@@ -55,6 +59,8 @@ static fal_status parse(int argc, char **argv, arguments *a, fal_error *err)
         }
     if (optind + 1 != argc) return fal_fail(err, FAL_ERR_USAGE, usage, "judge: found %d files, expected one", argc - optind);
     a->file = argv[optind];
+    if (a->against && (a->declare || a->two_sided))
+        return fal_fail(err, FAL_ERR_USAGE, usage, "judge: --against compares bits, so no arithmetic is declared beside it");
     fal_arithmetic unused = { 0 };
     return a->declare ? fal_arithmetic_parse(a->declare, &unused, err) : FAL_OK;
 }
@@ -71,7 +77,7 @@ static void print_lines(FILE *f, const char *text)
 }
 
 /* *status: exit status of a verdict that is no failure of the command. */
-static fal_status judge(const arguments *a, const fal_observation *o, const fal_cmd_env *env, int *status, fal_error *err)
+static fal_status judge(const arguments *a, const fal_observation *o, const fal_observation *want, const fal_cmd_env *env, int *status, fal_error *err)
 {
     const json_t *request = json_array_get(json_object_get(o->about, "requests"), 0);
     const char *op = json_string_value(json_object_get(request, "op"));
@@ -84,10 +90,11 @@ static fal_status judge(const arguments *a, const fal_observation *o, const fal_
     int n = 0;
     if (a->declare) with[n++] = (fal_param){ "declare", 0, a->declare };
     if (a->two_sided) with[n++] = (fal_param){ "two_sided", 1, NULL };
-    const fal_check check = { .name = "judge", .observe = FAL_OBSERVE_OP, .judge = "arithmetic", .op = op,
-                              .limit = { .kind = FAL_LIMIT_MAX, .value = 1, .basis = "the declared arithmetic" },
+    const fal_check check = { .name = "judge", .observe = FAL_OBSERVE_OP, .judge = want ? "exact" : "arithmetic", .op = op,
+                              .against = want ? FAL_AGAINST_REFERENCE : FAL_AGAINST_NONE,
+                              .limit = { .kind = FAL_LIMIT_MAX, .value = want ? 0 : 1, .basis = want ? "bits" : "the declared arithmetic" },
                               .with = { with, n } };
-    const fal_evidence_in in = { .check = &check, .got = o, .oracle_prompt = -1 };
+    const fal_evidence_in in = { .check = &check, .got = o, .want = want, .oracle_prompt = -1 };
     fal_verdict v;
     fal_judge(&in, &v);
     fprintf(env->out, "%s%s: ", fal_verdict_name(v.kind), v.kind == FAL_SURVIVED && v.marginal ? " (marked)" : "");
@@ -107,12 +114,14 @@ static fal_status judge(const arguments *a, const fal_observation *o, const fal_
 int fal_cmd_judge(int argc, char **argv, const fal_cmd_env *env, fal_error *err)
 {
     arguments a = { 0 };
-    fal_observation *o = NULL;
+    fal_observation *o = NULL, *want = NULL;
     int status = 0;
     fal_status st = parse(argc, argv, &a, err);
     if (!st && a.help) fputs(help, env->out);
     if (!st && !a.help) st = fal_observation_open(a.file, &o, err);
-    if (!st && o) st = judge(&a, o, env, &status, err);
+    if (!st && o && a.against) st = fal_observation_open(a.against, &want, err);
+    if (!st && o) st = judge(&a, o, want, env, &status, err);
+    fal_observation_close(want);
     fal_observation_close(o);
     if (st == FAL_OK && (fflush(env->out) != 0 || ferror(env->out)))
         st = fal_fail(err, FAL_ERR_OUTPUT, NULL, "standard output cannot be written");

@@ -233,6 +233,25 @@ static void print_failures(const fal_run *run, const fal_report_options *o, FILE
     if (shown > most) fprintf(f, "\n... and %d more failures; -v or --json shows all\n", shown - most);
 }
 
+/* Passes that are marked: near a limit, or far better than what was declared. */
+static void print_marked(const fal_run *run, const fal_report_options *o, FILE *f)
+{
+    const int most = o->options->verbose ? run->plan->n_cases : MOST_FAILURES;
+    int n = 0;
+    for (int i = 0; i < run->plan->n_cases; i++) {
+        const fal_verdict *v = &run->results[i].verdict;
+        if (v->kind != FAL_SURVIVED || !v->marginal) continue;
+        if (n == 0) fprintf(f, "\n%smarginal passes%s\n", fal_report_bold(o->colour), fal_report_plain(o->colour));
+        if (n++ >= most) continue;
+        fputs("  ", f);
+        fal_report_put(f, run->plan->cases[i].id);
+        fputs("\n    ", f);
+        fal_report_put(f, v->reason);
+        fputc('\n', f);
+    }
+    if (n > most) fprintf(f, "  ... and %d more; -v or --json shows all\n", n - most);
+}
+
 /* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 void fal_report_run(const fal_run *run, const fal_report_options *o, FILE *f)
@@ -254,6 +273,7 @@ void fal_report_run(const fal_run *run, const fal_report_options *o, FILE *f)
     print_reasons(run, FAL_WAIVED, o->colour, f);
     fal_report_waivers(run, o->colour, f);
     fal_report_claims(plan, o->options->verbose, o->colour, f);
+    print_marked(run, o, f);
     print_failures(run, o, f);
 
     fputc('\n', f);

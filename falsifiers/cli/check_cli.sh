@@ -255,6 +255,17 @@ printf '\000\000\000\100' | dd of="$work/o.safetensors" bs=1 seek=$((size - 40))
 expect 1 judge "$work/o.safetensors"
 says out "a bug: no known arithmetic explains it"
 says out "out.y[2, 23]"
+for side in want got; do
+    expect 0 observe --backend reference --op matmul --fill exact --shape n_tokens=3,n_in=512,n_out=9,type=Q4_K \
+        --out "$work/$side.safetensors"
+done
+expect 0 judge "$work/got.safetensors" --against "$work/want.safetensors"
+size=$(wc -c <"$work/got.safetensors") # out.y stands before in.w, 9 rows of 288 bytes
+printf '\000\000\000\100' | dd of="$work/got.safetensors" bs=1 seek=$((size - 2592 - 8)) conv=notrunc 2>/dev/null
+expect 1 judge "$work/got.safetensors" --against "$work/want.safetensors"
+says out "they blame the weights of row 7 block 1 (columns 256 to 511)"
+expect 2 judge "$work/got.safetensors" --against "$work/want.safetensors" --two-sided
+expect 3 judge "$work/got.safetensors" --against "$work/nothing.safetensors"
 expect 2 judge "$work/o.safetensors" --declare activation=q9
 expect 2 judge "$work/o.safetensors" --declare
 expect 2 judge

@@ -148,10 +148,17 @@ static void shift_all(size_t row, float *w, float *x)
     for (size_t c = 0; c < COLUMNS; c++) w[c] += 0.002f; /* a minimum that is left out in part */
 }
 
+static void low_bits(size_t row, float *w, float *x)
+{
+    (void)row, (void)x;
+    w[300] += 0.004f; /* a wrong low bit of the same code in every row */
+}
+
 static const kernel tree = { FAL_ACTIVATION_F32, 0, 32 };
 static void bug_block(fal_scene *s) { both(s, tree, swap_pairs); }
 static void bug_tail(fal_scene *s) { both(s, tree, skip_last); }
 static void bug_code(fal_scene *s) { both(s, tree, one_code); }
+static void bug_low_bits(fal_scene *s) { both(s, tree, low_bits); }
 static void bug_minimum(fal_scene *s) { both(s, tree, shift_all); }
 static void bug_code_in_q8(fal_scene *s) { both(s, (kernel){ FAL_ACTIVATION_Q8_K, 2, 1 }, one_code); }
 
@@ -314,6 +321,7 @@ const fal_trial fal_trials_arithmetic[] = {
     { J, "a swapped block", make_f32, bug_block, F, "a bug: no known arithmetic explains it" },
     { J, "a skipped column", make_f32, bug_tail, F, "a bug" },
     { J, "one wrong code", make_f32, bug_code, F, "a bug" },
+    { J, "a wrong low bit in every row", make_f32, bug_low_bits, F, "a bug, though errors have the size of sums in f16" },
     { J, "one wrong code among rounded activations", make_q8_k, bug_code_in_q8, F, "a bug" },
     { J, "part of a minimum left out", make_f32, bug_minimum, F, "a bug" },
     { J, "a scale of 1.005", make_f32, bug_scale, F, "a bug" },
