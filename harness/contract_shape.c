@@ -87,7 +87,7 @@ static bool read_declaration(fal_contract_file *f, const fal_yaml_node *node, fa
     out->text = fal_text_read(f, node, out->name, NULL, NULL);
     if (!out->text) return false;
     if (fal_arithmetic_parse(out->text, &unused, &err) == FAL_OK) return true;
-    fal_diagnose(&f->d, FAL_MISTAKE, "CON-006", FAL_AT(node), err.hint, "'%s' is not well formed: %s", out->name, err.message);
+    fal_diagnose(&f->d, FAL_RULE_CON_006, FAL_AT(node), err.hint, "'%s' is not well formed: %s", out->name, err.message);
     return false;
 }
 
