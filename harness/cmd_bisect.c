@@ -17,7 +17,7 @@ typedef struct {
     const char *names[MOST_PROMPTS];
     int n;
     const char *blocked, *hint;
-    bool required;
+    bool required, has_device;
 } target;
 
 static bool is_parity(const fal_check *c)
@@ -64,6 +64,7 @@ static int find_targets(const fal_plan *plan, const fal_options *o, target *targ
             targets[n++] = (target){ .backend = k->backend, .variant = k->variant };
         }
         targets[t].required |= k->required;
+        targets[t].has_device |= k->device != NULL;
         if (k->blocked) {
             targets[t].blocked = k->blocked;
             targets[t].hint = k->hint;
@@ -134,7 +135,8 @@ static fal_status bisect_all(const fal_prepared *p, const fal_cmd_env *env, int 
                       "nothing to bisect: no forward pass against the reference is selected");
     for (int i = 0; i < n && !st; i++) {
         target *const t = &targets[i];
-        if (t->n > 0 && tokens) {
+        /* a prompt of one's own needs a device and a model, not the prompts of the contracts */
+        if (tokens && (t->n > 0 || t->has_device)) {
             t->n = 1;
             t->tokens[0] = tokens;
             t->n_tokens[0] = n_tokens;
