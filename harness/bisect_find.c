@@ -2,11 +2,8 @@
 #include "harness/bisect.h"
 #include "harness/text.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 extern const char fal_revision[]; /* made by the build */
 
@@ -127,36 +124,6 @@ static json_t *origin_of(const fal_bisect *b, const fal_divergence_row *r, const
     if (p->row >= 0) json_object_set_new(j, "row", json_integer(p->row));
     if (p->block >= 0) json_object_set_new(j, "first_column", json_integer((json_int_t)p->block * p->unit));
     return j;
-}
-
-fal_status fal_capsule_save(fal_bench *bench, fal_capsule *c, json_t *origin, const char *folder, const char *name, char **path,
-                            fal_attempt *a, uint64_t *bytes, fal_error *err)
-{
-    fal_capsule_outputs outputs = { 0 };
-    fal_text t = { 0 };
-    struct stat sb;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return fal_fail(err, FAL_ERR_OUTPUT, "name a folder with --capsules", "%s: %s", folder, strerror(errno));
-    fal_text_addf(&t, "%s/%s.capsule", folder, name);
-    if (t.failed) {
-        fal_text_free(&t);
-        return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a path");
-    }
-    json_decref(c->origin);
-    c->origin = json_incref(origin);
-    fal_capsule_try(bench, c, a, &outputs); /* once more, for the values that go beside the inputs */
-    fal_status st = a->observed && a->fails ? FAL_OK
-                                            : fal_fail(err, FAL_ERR_DEVICE, NULL, "the shrunk call failed in its trial and not afterwards: %.400s", a->reason);
-    if (!st) st = fal_capsule_write(c, &outputs, t.data, err);
-    fal_observation_close(outputs.got);
-    fal_observation_close(outputs.want);
-    if (st) {
-        fal_text_free(&t);
-        return st;
-    }
-    *bytes = stat(t.data, &sb) == 0 ? (uint64_t)sb.st_size : 0;
-    *path = t.data;
-    return FAL_OK;
 }
 
 static void make_capsule(fal_bisect *b, fal_bench *bench, int i, fal_capsule *c, const fal_attempt *a, const char *folder, const char *name,

@@ -19,7 +19,7 @@ typedef struct {
 } op_axes;
 
 static const op_axes table[] = {
-    { "embed", { { "w", "vc" }, { "tokens", "t" } }, { { "y", "tc" } }, "tv", { { 't', "n_tokens" }, { 'v', "n_vocab" }, { 'c', "n_embd" } }, 'v', "tokens", false },
+    { "embed", { { "w", "vc" }, { "tokens", "t" } }, { { "y", "tc" } }, "tvc", { { 't', "n_tokens" }, { 'v', "n_vocab" }, { 'c', "n_embd" } }, 'v', "tokens", false },
     { "rmsnorm", { { "x", "tc" }, { "w", "c" } }, { { "y", "tc" } }, "t", { { 't', "n_tokens" }, { 'c', "n_embd" } }, 0, NULL, false },
     { "matmul", { { "w", "rc" }, { "x", "tc" } }, { { "y", "tr" } }, "trc", { { 't', "n_tokens" }, { 'r', "n_out" }, { 'c', "n_in" } }, 0, NULL, false },
     { "qk_norm", { { "x", "thk" }, { "w", "k" } }, { { "y", "thk" } }, "th", { { 't', "n_tokens" }, { 'h', "n_head" } }, 0, NULL, false },
@@ -253,7 +253,8 @@ fal_capsule *fal_capsule_cut(const fal_capsule *from, char axis, const int *keep
         const int first = (int)fal_capsule_get(c, "first_pos", 0) + keep[0];
         ok = fal_capsule_set(c, "first_pos", first) && cut_positions(o, c, first + n);
     }
-    if (ok && axis == 'c' && fal_capsule_type(c)[0]) c->columns *= (double)n / (double)extent;
+    /* of a sum fewer terms are left; where columns are also those of the output, rows are shorter instead */
+    if (ok && axis == 'c' && !strchr(o->outputs[0].axes, 'c')) c->columns *= (double)n / (double)extent;
     ok = ok && fal_capsule_set(c, key_of(o, axis), axis == 'c' ? n * unit : n);
     for (int i = 0; ok && i < c->n_arrays; i++) ok = own_array(c, i, from);
     if (ok) return c;

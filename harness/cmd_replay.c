@@ -137,10 +137,11 @@ static void print_values(const fal_capsule *c, const fal_observation *file, cons
         return;
     }
     fprintf(f, "    %-10s %16s %16s %16s\n", "element", "expected", "got then", "got now");
-    const size_t from = worst > SHOWN / 2 && got->n > SHOWN ? (worst - SHOWN / 2 + SHOWN > got->n ? got->n - SHOWN : worst - SHOWN / 2) : 0;
+    const size_t then = fal_furthest(fal_row_whole(was), fal_row_whole(expected)); /* where it failed is what people look for */
+    const size_t from = then > SHOWN / 2 && got->n > SHOWN ? (then - SHOWN / 2 + SHOWN > got->n ? got->n - SHOWN : then - SHOWN / 2) : 0;
     for (size_t i = from; i < got->n && i < from + SHOWN; i++)
         fprintf(f, "    %-10zu %16.9g %16.9g %16.9g%s\n", i, fal_row_at(fal_row_whole(expected), i), fal_row_at(fal_row_whole(was), i),
-                fal_row_at(fal_row_whole(got), i), i == worst ? "  worst" : "");
+                fal_row_at(fal_row_whole(got), i), i == then && i == worst ? "  worst then and now" : i == then ? "  worst then" : i == worst ? "  worst now" : "");
     if (got->n > SHOWN) fprintf(f, "    ... of %zu elements\n", got->n);
     if (!fal_same_bytes(fal_row_whole(expected), fal_row_whole(want)))
         fputs("    the reference does not give what it gave then: it was changed, or the file was\n", f);

@@ -126,6 +126,10 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
     json_t *kernels = json_object_get(r->ran, "kernels");
     json_object_set(j, "kernels", kernels ? kernels : json_null());
     if (r->throughput) json_object_set(j, "throughput", r->throughput);
+    if (r->capsule) {
+        const char *file = strrchr(r->capsule, '/');
+        json_object_set_new(j, "capsule", json_pack("{s:o, s:s}", "file", fal_json_text(file ? file + 1 : r->capsule), "sha256", r->capsule_sha256));
+    }
     return j;
 }
 

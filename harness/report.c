@@ -201,6 +201,13 @@ static void print_failure(const fal_case *k, const fal_result *r, const fal_repo
     fprintf(f, "    %-10s ", "reproduce");
     fal_report_reproduction(k, o, f);
     fputc('\n', f);
+    if (r->capsule) {
+        fprintf(f, "    %-10s ", "replay");
+        fal_report_put(f, o->invoked);
+        fputs(" replay ", f);
+        fal_report_put(f, r->capsule);
+        fputc('\n', f);
+    }
 }
 
 /* What was claimed, once for all failures of one check. */
@@ -255,6 +262,7 @@ void fal_report_run(const fal_run *run, const fal_report_options *o, FILE *f)
     fal_report_waivers(run, o->colour, f);
     fal_report_claims(plan, o->options->verbose, o->colour, f);
     print_failures(run, o, f);
+    if (o->more) o->more(o->more_user, f);
 
     fputc('\n', f);
     for (int i = 0; i < o->probes->n; i++) {

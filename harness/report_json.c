@@ -33,6 +33,7 @@ static json_t *case_json(const fal_run *run, const fal_case *k, const fal_result
                             json_pack("{s:o, s:o, s:o}", "place", fal_json_text(v->worst), "got",
                                       fal_json_number(v->got), "want", fal_json_number(v->want)));
     if (v->detail[0]) json_object_set_new(j, "detail", fal_json_text(v->detail));
+    if (r->capsule) json_object_set_new(j, "capsule", fal_json_text(r->capsule));
     if (r->waiver) json_object_set_new(j, "waiver", fal_waiver_json(r->waiver));
     if (r->log_tail) json_object_set_new(j, "log_tail", fal_json_text(r->log_tail));
     return j;

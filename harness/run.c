@@ -254,6 +254,7 @@ void fal_run_free(fal_run *run)
     if (!run) return;
     for (int i = 0; run->results && i < run->plan->n_cases; i++) {
         free((void *)(uintptr_t)run->results[i].log_tail);
+        free(run->results[i].capsule);
         json_decref(run->results[i].ran);
         json_decref(run->results[i].throughput);
     }
