@@ -22,6 +22,7 @@ typedef struct {
     const char *metric;     /* static text: "min cosine", "max relative L2", ... */
     double margin;          /* how far value is from the limit on the passing side, relative to the limit; < 0 when falsified */
     uint64_t n_compared;    /* elements (or tokens, sets, tensors) compared; 0 falsifies */
+    uint64_t n_positions;   /* of a parity: positions of prompts that were compared, excused ones left out */
     /* the worst place */
     bool has_worst; double got, want; char worst[160]; /* "blk.2.attn[17, 3, 40]" */
     char reason[512];       /* one sentence, always filled */
