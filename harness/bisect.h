@@ -64,7 +64,7 @@ typedef struct {
     fal_bisect_place *places;       /* [table.n]; NULL before fal_bisect_find */
     fal_bisect_capsule capsule;
     fal_model *model;
-    double seconds, step_seconds[FAL_N_STEPS];
+    double seconds, step_seconds[FAL_N_STEPS], find_seconds; /* the first is all of it */
 } fal_bisect;
 
 /* what    Observes the reference once and the backend three times, teacher-forced, free-running and with pinned experts, and

@@ -4,10 +4,18 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 extern const char fal_revision[]; /* made by the build */
 
 enum { ROWS_AROUND = 64 }; /* rows of a weight that are tried with the worst one: a tile of the tiled kernels */
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 static bool has_experts(fal_site site)
 {
@@ -162,6 +170,7 @@ fal_status fal_bisect_find(fal_bisect *b, const char *folder, const char *name, 
         return st;
     }
     int n = 0;
+    const double t0 = seconds();
     for (int i = 0; i < b->table.n; i++) {
         const fal_divergence_row *const r = &b->table.rows[i];
         fal_bisect_place *const p = &b->places[i];
@@ -187,5 +196,7 @@ fal_status fal_bisect_find(fal_bisect *b, const char *folder, const char *name, 
     }
     fal_bench_close(&bench);
     fal_observation_close(reference);
+    b->find_seconds = seconds() - t0;
+    b->seconds += b->find_seconds;
     return FAL_OK;
 }

@@ -132,7 +132,9 @@ static void put_place(const fal_bisect *b, int i, FILE *f)
         if (p->row >= 0) fprintf(f, " row %d", p->row);
         if (p->block >= 0) fprintf(f, " columns %d..%d", p->block * p->unit, (p->block + 1) * p->unit - 1);
     }
-    if (p->tried) fputs(p->alone ? "  (fails alone)" : "  (right when run alone)", f);
+    if (!p->tried) return;
+    const bool attention = b->table.rows[i].tap.site == FAL_SITE_attn;
+    fputs(p->alone ? "  (fails alone)" : attention ? "  (right when run alone: look at kv_store and the cache)" : "  (right when run alone)", f);
 }
 
 static void put_row(const fal_bisect *b, int i, bool colour, FILE *f)
@@ -248,6 +250,7 @@ void fal_bisect_report(const fal_bisect *b, bool all, bool colour, FILE *f)
             b->counts.beyond, b->counts.unjudged, b->counts.not_observed);
     fprintf(f, "time       %.1f s:", b->seconds);
     for (int s = 0; s < FAL_N_STEPS; s++) fprintf(f, "%s %s %.1f", s ? "," : "", fal_bisect_step_name((fal_bisect_step)s), b->step_seconds[s]);
+    if (b->find_seconds > 0) fprintf(f, ", places and capsule %.1f", b->find_seconds);
     fputc('\n', f);
 }
 
