@@ -286,7 +286,9 @@ void fal_judge_router_sets(const fal_evidence_in *in, fal_verdict *out)
     for (int r = 0; r < n_requests; r++)
         if (!fal_flips_add(in, &list, r, true, &f, &first, out)) goto out;
     fal_flips_close(in, &f);
-    out->n_positions = list.n > 0 ? f.n_sets / (uint64_t)list.n : 0;
+    uint64_t n_layers = 0;
+    for (int i = 0; i < list.n; i++) n_layers += list.items[i].site == FAL_SITE_expert_ids;
+    out->n_positions = n_layers ? f.n_sets / n_layers : 0;
     fal_give(out, (double)f.n_unexcused, f.n_sets,
              "%llu of %llu expert sets differ, %llu more are near-ties of the reference%s",
              (unsigned long long)f.n_unexcused, (unsigned long long)f.n_sets, (unsigned long long)f.n_excused,
