@@ -8,7 +8,7 @@
 
 extern const char fal_revision[]; /* made by the build */
 
-enum { ROWS_AROUND = 64 }; /* rows of a weight that are tried with the worst one: a tile of the tiled kernels */
+enum { MOST_WHOLES = 4, LARGE_BYTES = 32 << 20, ROWS_AROUND = 64 }; /* rows of a weight that are tried with the worst one: a tile of the tiled kernels */
 
 static double seconds(void)
 {
@@ -59,6 +59,36 @@ static fal_capsule *only(fal_capsule *c, char axis, int from, int n)
     return cut;
 }
 
+/* The rows of the vocabulary that tokens point at. */
+static fal_capsule *used_vocabulary(fal_capsule *c)
+{
+    const fal_capsule_array *const tokens = fal_capsule_find(c, "tokens");
+    const int extent = fal_capsule_extent(c, 'v');
+    bool *const used = tokens ? calloc((size_t)extent + 1, sizeof *used) : NULL;
+    int *const keep = used ? calloc((size_t)extent + 1, sizeof *keep) : NULL;
+    int n = 0;
+    for (size_t i = 0; keep && i < tokens->nbytes / 4; i++) {
+        const int32_t id = ((const int32_t *)tokens->data)[i];
+        if (id >= 0 && id < extent) used[id] = true;
+    }
+    for (int i = 0; keep && i < extent; i++)
+        if (used[i]) keep[n++] = i;
+    fal_capsule *const cut = n > 0 && n < extent ? fal_capsule_cut(c, 'v', keep, n) : NULL;
+    free(keep);
+    free(used);
+    if (!cut) return c;
+    fal_capsule_free(c);
+    return cut;
+}
+
+/* All tokens, but of the weight only what is near the worst row: kernels for many tokens at once are others than those
+   for one. */
+static fal_capsule *fewer_rows(fal_capsule *c, const fal_bisect_place *p)
+{
+    if (p->row >= 0) return only(c, 'r', p->row / ROWS_AROUND * ROWS_AROUND, ROWS_AROUND);
+    return fal_capsule_find(c, "tokens") ? used_vocabulary(c) : c;
+}
+
 /* The call at the worst position, expert and rows alone: small, and mostly enough. */
 static fal_capsule *narrow(fal_capsule *c, const fal_divergence_row *r, const fal_bisect_place *p, const fal_config *config)
 {
@@ -70,23 +100,25 @@ static fal_capsule *narrow(fal_capsule *c, const fal_divergence_row *r, const fa
         c = only(c, 's', slot, 1);
         c = only(c, 'e', p->expert, 1);
     }
-    if (r->tap.site == FAL_SITE_embed) {
-        const fal_capsule_array *const tokens = fal_capsule_find(c, "tokens");
-        c = only(c, 'v', ((const int32_t *)tokens->data)[0], 1);
-    }
-    if (p->row >= 0) c = only(c, 'r', p->row / ROWS_AROUND * ROWS_AROUND, ROWS_AROUND);
-    return c;
+    return fewer_rows(c, p);
 }
 
-/* The op by itself: narrowed first, whole when that is right. *c is a call that fails, or freed. */
-static bool fails_alone(fal_bench *bench, const fal_bisect *b, const fal_divergence_row *r, const fal_bisect_place *p,
+/* The op by itself: narrowed first, whole when that is right and there are wholes left. *c is a call that fails, or NULL. */
+static bool fails_alone(int *wholes, bool *tried, fal_bench *bench, const fal_bisect *b, const fal_divergence_row *r, const fal_bisect_place *p,
                         const fal_observation *reference, fal_capsule **c, fal_attempt *a, fal_error *err)
 {
     const fal_divergence *const d = &r->pass[FAL_PASS_LOCAL];
-    for (int whole = 0; whole < 2; whole++) {
+    const fal_tensor *const w = fal_capsule_weight(b->model, r->tap.site, r->tap.layer);
+    const bool large = w && w->nbytes > LARGE_BYTES;
+    *tried = false;
+    for (int step = 0; step < 3; step++) {
+        if (step == 1 && p->row < 0 && r->tap.site != FAL_SITE_embed) continue; /* no weight to narrow */
+        if (step == 2 && large && (*wholes)-- <= 0) return false;               /* not known: it would take its time */
         if (fal_capsule_from_forward(b->model, reference, d->request, r->tap.site, r->tap.layer, &r->limit, c, err) != FAL_OK) break;
-        if (!whole) *c = narrow(*c, r, p, &b->table.config);
+        if (step == 0) *c = narrow(*c, r, p, &b->table.config);
+        if (step == 1) *c = fewer_rows(*c, p);
         fal_capsule_try(bench, *c, a, NULL);
+        *tried = a->observed && (a->fails || step == 2);
         if (a->observed && a->fails) return true;
         fal_capsule_free(*c);
         *c = NULL;
@@ -169,7 +201,7 @@ fal_status fal_bisect_find(fal_bisect *b, const char *folder, const char *name, 
         fal_observation_close(reference);
         return st;
     }
-    int n = 0;
+    int n = 0, wholes = MOST_WHOLES;
     const double t0 = seconds();
     for (int i = 0; i < b->table.n; i++) {
         const fal_divergence_row *const r = &b->table.rows[i];
@@ -181,8 +213,7 @@ fal_status fal_bisect_find(fal_bisect *b, const char *folder, const char *name, 
         fal_capsule *c = NULL;
         fal_attempt a;
         fal_error own = { 0 };
-        p->alone = fails_alone(&bench, b, r, p, reference, &c, &a, &own);
-        p->tried = own.code == FAL_OK;
+        p->alone = fails_alone(&wholes, &p->tried, &bench, b, r, p, reference, &c, &a, &own);
         if (!p->alone) continue;
         find_block(&bench, c, r, p, &b->table.config, &own);
         if (folder && !b->capsule.call) make_capsule(b, &bench, i, c, &a, folder, name, shrink_s);
