@@ -165,6 +165,26 @@ if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k 
     [ -n "$(ls "$work"/ev1/$few/opencl-*-nomodel.json 2>/dev/null)" ] && ok || bad "no evidence file"
     for f in "$work"/ev1/*/*.json; do json <"$f" && ok || bad "$f is not JSON"; done
 
+    # values that still pass: the same ones are steady, one that moved far beyond rounding is told, and so is a lost verdict
+    expect 0 drift "$work/ev1" "$work/ev1"
+    says out "drifted 0"
+    cp -r "$work/ev1" "$work/moved"
+    sed -i 's/^\(      "value": \).*e-[0-9]*,$/\19.0e-7,/' "$work"/moved/$few/*.json
+    expect 1 drift "$work/ev1" "$work/moved"
+    says out "worse by"
+    expect 1 drift --json "$work/ev1" "$work/moved"
+    json <"$work/out" && ok || bad "drift --json is not JSON"
+    expect 0 drift "$work/moved" "$work/ev1"
+    expect 0 drift --sigma 1e9 "$work/ev1" "$work/moved"
+    sed -i 's/"verdict": "survived"/"verdict": "mistrusted"/' "$work"/moved/$few/*.json
+    expect 1 drift "$work/ev1" "$work/moved"
+    says out "is now mistrusted"
+    echo '{' >"$work/moved/$few/bad.json"
+    expect 3 drift "$work/ev1" "$work/moved"
+    mkdir "$work/none"
+    expect 4 drift "$work/ev1" "$work/none"
+    expect 2 drift "$work/ev1"
+
     # output that does not arrive
     if [ -w /dev/full ]; then
         "$program" run -k $few --backend opencl --evidence "$work/ev1" >/dev/full 2>"$work/err"
