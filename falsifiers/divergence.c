@@ -66,7 +66,7 @@ static bool compare_rows(fal_divergence_row *r, fal_divergence *d, int request, 
 {
     double *values = malloc((p->n_rows + 1) * sizeof *values);
     if (!values) return false;
-    /* a row knows nothing of the others; what is done with its value keeps its order */
+        /* a row knows nothing of the others; what is done with its value keeps its order */
 #pragma omp parallel for schedule(static) if (p->n_rows * p->row > PARALLEL_FROM)
     for (size_t i = 0; i < p->n_rows; i++) values[i] = fal_rel_l2(fal_pair_got(p, i), fal_pair_want(p, i));
     for (size_t i = 0; i < p->n_rows; i++) {
@@ -92,8 +92,8 @@ static bool row_contains(fal_row ids, double id)
 }
 
 /* Expert sets of one request. */
-static bool compare_sets(fal_divergence_row *r, fal_divergence *d, const fal_evidence_in *in, const fal_config *c, int request,
-                         const fal_pair *p, fal_verdict *v)
+static bool compare_sets(fal_divergence_row *r, fal_divergence *d, const fal_evidence_in *in, const fal_config *c,
+                         int request, const fal_pair *p, fal_verdict *v)
 {
     fal_tap_list one = { .items = &r->tap, .n = 1, .config = *c };
     fal_flips flips = { 0 };
@@ -121,10 +121,11 @@ static bool compare_sets(fal_divergence_row *r, fal_divergence *d, const fal_evi
     return true;
 }
 
-fal_status fal_divergence_add(fal_divergence_table *t, fal_pass pass, const fal_observation *got, const fal_observation *want,
-                              const fal_check *router, fal_error *err)
+fal_status fal_divergence_add(fal_divergence_table *t, fal_pass pass, const fal_observation *got,
+                              const fal_observation *want, const fal_check *router, fal_error *err)
 {
-    static const fal_observe_kind kinds[FAL_N_PASSES] = { FAL_OBSERVE_TEACHER, FAL_OBSERVE_FORWARD, FAL_OBSERVE_PINNED };
+    static const fal_observe_kind kinds[FAL_N_PASSES] = { FAL_OBSERVE_TEACHER, FAL_OBSERVE_FORWARD,
+                                                          FAL_OBSERVE_PINNED };
     fal_check check = { .observe = kinds[pass], .against = FAL_AGAINST_REFERENCE };
     if (router) check.with = router->with;
     const fal_evidence_in in = { .check = &check, .got = got, .want = want, .config = &t->config, .oracle_prompt = -1 };

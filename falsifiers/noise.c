@@ -69,7 +69,8 @@ static double teacher_noise(const fal_check *check, const fal_config *c)
         const fal_site_info *const info = fal_site_get((fal_site)s);
         snprintf(name, sizeof name, "%s%s", info->per_layer ? "blk.0." : "", info->name);
         bool named = check->n_taps == 0 && s == FAL_SITE_logits;
-        for (int g = 0; g < check->n_taps && !named; g++) named = strcmp(check->taps[g], "all") == 0 || fal_glob_match(check->taps[g], name);
+        for (int g = 0; g < check->n_taps && !named; g++)
+            named = strcmp(check->taps[g], "all") == 0 || fal_glob_match(check->taps[g], name);
         const double e = named ? site_noise((fal_site)s, c) : 0;
         most = e > most ? e : most;
     }
@@ -80,13 +81,18 @@ static double op_noise(const fal_check *check)
 {
     static const struct {
         const char *op, *length;
-    } sums[] = { { "matmul", "n_in" }, { "moe_matmul", "n_in" }, { "moe_sum", "n_expert_used" }, { "attention", "head_dim" } };
+    } sums[] = {
+        { "matmul", "n_in" }, { "moe_matmul", "n_in" }, { "moe_sum", "n_expert_used" }, { "attention", "head_dim" }
+    };
     const fal_params none = { 0 }, *const shape = check->n_shapes ? &check->shapes[0] : &none;
     for (size_t i = 0; i < sizeof sums / sizeof sums[0]; i++)
         if (strcmp(check->op, sums[i].op) == 0)
-            return sum_of(fal_params_number(shape, sums[i].length, 1)) + (strcmp(check->op, "attention") == 0 ? 2 * U : 0);
+            return sum_of(fal_params_number(shape, sums[i].length, 1)) +
+                   (strcmp(check->op, "attention") == 0 ? 2 * U : 0);
     if (strcmp(check->op, "embed") == 0 || strcmp(check->op, "kv_store") == 0) return 0;
-    return strcmp(check->op, "softmax") == 0 || strcmp(check->op, "swiglu") == 0 || strcmp(check->op, "router") == 0 ? 2 * U : U;
+    return strcmp(check->op, "softmax") == 0 || strcmp(check->op, "swiglu") == 0 || strcmp(check->op, "router") == 0
+               ? 2 * U
+               : U;
 }
 
 static bool is_one_of(const char *s, const char *const *list)
@@ -98,13 +104,17 @@ static bool is_one_of(const char *s, const char *const *list)
 
 bool fal_noise_of(const fal_check *check, const fal_config *config, double *out)
 {
-    static const char *const exact[] = { "exact", "same_bits", "same_out_bits", "argmax", "router_sets", "greedy", "length", "finite",
-                                         "argmax_range", "stored", "in_range", "ordered", "identity", "in_hull", "monotone", NULL };
-    static const char *const relative[] = { "rel_l2", "closed_form", "decode_matches_prefill", "prefix", "equal_outputs",
-                                            "scale_invariance", "single_key", NULL };
+    static const char *const exact[] = { "exact",    "same_bits", "same_out_bits", "argmax", "router_sets", "greedy",
+                                         "length",   "finite",    "argmax_range",  "stored", "in_range",    "ordered",
+                                         "identity", "in_hull",   "monotone",      NULL };
+    static const char *const relative[] = {
+        "rel_l2",     "closed_form", "decode_matches_prefill", "prefix", "equal_outputs", "scale_invariance",
+        "single_key", NULL
+    };
     static const char *const near_one[] = { "weights_sum", "row_sum", NULL };
     if (!check->judge) return false;
-    if (is_one_of(check->judge, exact) || (check->limit.kind != FAL_LIMIT_MIN && check->limit.value <= 0)) { /* nothing may be rounded */
+    if (is_one_of(check->judge, exact) ||
+        (check->limit.kind != FAL_LIMIT_MIN && check->limit.value <= 0)) { /* nothing may be rounded */
         *out = 0;
         return true;
     }
@@ -115,9 +125,12 @@ bool fal_noise_of(const fal_check *check, const fal_config *config, double *out)
     const bool cosine = strcmp(check->judge, "cosine") == 0;
     if (!cosine && !is_one_of(check->judge, relative)) return false;
     double e;
-    if (check->observe == FAL_OBSERVE_OP && check->op) e = op_noise(check);
-    else if (!config) return false;
-    else e = check->observe == FAL_OBSERVE_TEACHER ? teacher_noise(check, config) : pass_noise(config);
+    if (check->observe == FAL_OBSERVE_OP && check->op)
+        e = op_noise(check);
+    else if (!config)
+        return false;
+    else
+        e = check->observe == FAL_OBSERVE_TEACHER ? teacher_noise(check, config) : pass_noise(config);
     *out = cosine ? 1 - e * e / 2 : e;
     return true;
 }

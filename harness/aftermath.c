@@ -44,20 +44,35 @@ static void bisect(fal_run *run, int i, const fal_aftermath_in *in, fal_aftermat
     fal_error err = { 0 };
     struct stat sb;
     if (stat(plan->model, &sb) == 0) {
-        known = (fal_known_file){ .device = (uint64_t)sb.st_dev, .inode = (uint64_t)sb.st_ino, .size = (uint64_t)sb.st_size,
-                                  .mtime_s = (int64_t)sb.st_mtim.tv_sec, .mtime_ns = (int64_t)sb.st_mtim.tv_nsec };
+        known = (fal_known_file){ .device = (uint64_t)sb.st_dev,
+                                  .inode = (uint64_t)sb.st_ino,
+                                  .size = (uint64_t)sb.st_size,
+                                  .mtime_s = (int64_t)sb.st_mtim.tv_sec,
+                                  .mtime_ns = (int64_t)sb.st_mtim.tv_nsec };
         memcpy(known.sha256, run->model_sha256, sizeof known.sha256);
     }
-    const fal_bisect_in b = { .program = in->program, .tmp = in->tmp, .model = plan->model, .backend = k->backend, .variant = k->variant,
-                              .device = k->device && strcmp(k->backend, "reference") != 0 ? s->device : NULL, .tokens = s->tokens,
-                              .n_tokens = s->n_tokens, .names = &k->what, .n_requests = 1, .contracts = in->contracts, .known = &known,
-                              .timeout_s = in->timeout_s, .stop = in->stop, .progress = in->progress };
+    const fal_bisect_in b = { .program = in->program,
+                              .tmp = in->tmp,
+                              .model = plan->model,
+                              .backend = k->backend,
+                              .variant = k->variant,
+                              .device = k->device && strcmp(k->backend, "reference") != 0 ? s->device : NULL,
+                              .tokens = s->tokens,
+                              .n_tokens = s->n_tokens,
+                              .names = &k->what,
+                              .n_requests = 1,
+                              .contracts = in->contracts,
+                              .known = &known,
+                              .timeout_s = in->timeout_s,
+                              .stop = in->stop,
+                              .progress = in->progress };
     fal_bisect **const made = &out->bisects[out->n];
     if (fal_bisect_make(&b, made, &err) != FAL_OK) return;
     out->n++;
     if (fal_bisect_find(*made, in->folder, k->id, MOST_PLACES, SHRINK_S, &err) != FAL_OK) return;
     for (int c = 0; c < plan->n_cases; c++)
-        if (run->results[c].verdict.kind == FAL_FALSIFIED && is_parity(plan->cases[c].check) && same_target(&plan->cases[c], k))
+        if (run->results[c].verdict.kind == FAL_FALSIFIED && is_parity(plan->cases[c].check) &&
+            same_target(&plan->cases[c], k))
             note_capsule(&run->results[c], (*made)->capsule.path);
 }
 
@@ -65,7 +80,8 @@ static void bisect(fal_run *run, int i, const fal_aftermath_in *in, fal_aftermat
    no attention. */
 static bool shows_more(const fal_case *a, const fal_case *b)
 {
-    const bool teacher_a = a->check->observe == FAL_OBSERVE_TEACHER, teacher_b = b->check->observe == FAL_OBSERVE_TEACHER;
+    const bool teacher_a = a->check->observe == FAL_OBSERVE_TEACHER,
+               teacher_b = b->check->observe == FAL_OBSERVE_TEACHER;
     if (teacher_a != teacher_b) return teacher_a;
     if ((a->n_tokens > 1) != (b->n_tokens > 1)) return a->n_tokens > 1;
     return a->n_tokens < b->n_tokens;
@@ -75,16 +91,19 @@ static void bisect_parities(fal_run *run, const fal_aftermath_in *in, fal_afterm
 {
     const fal_plan *const plan = run->plan;
     for (int i = 0; i < plan->n_cases && out->n < FAL_MOST_BISECTS; i++) {
-        if (run->results[i].verdict.kind != FAL_FALSIFIED || !is_parity(plan->cases[i].check) || plan->cases[i].got < 0) continue;
+        if (run->results[i].verdict.kind != FAL_FALSIFIED || !is_parity(plan->cases[i].check) || plan->cases[i].got < 0)
+            continue;
         if (strcmp(plan->cases[i].backend, "reference") == 0) continue;
         bool done = false;
         for (int b = 0; b < out->n && !done; b++)
-            done = strcmp(out->bisects[b]->in.backend, plan->cases[i].backend) == 0 && strcmp(out->bisects[b]->in.variant, plan->cases[i].variant) == 0;
+            done = strcmp(out->bisects[b]->in.backend, plan->cases[i].backend) == 0 &&
+                   strcmp(out->bisects[b]->in.variant, plan->cases[i].variant) == 0;
         if (done) continue;
         int pick = i;
         for (int c = i + 1; c < plan->n_cases; c++)
-            if (run->results[c].verdict.kind == FAL_FALSIFIED && is_parity(plan->cases[c].check) && plan->cases[c].got >= 0 &&
-                same_target(&plan->cases[c], &plan->cases[i]) && shows_more(&plan->cases[c], &plan->cases[pick]))
+            if (run->results[c].verdict.kind == FAL_FALSIFIED && is_parity(plan->cases[c].check) &&
+                plan->cases[c].got >= 0 && same_target(&plan->cases[c], &plan->cases[i]) &&
+                shows_more(&plan->cases[c], &plan->cases[pick]))
                 pick = c;
         bisect(run, pick, in, out);
     }
@@ -96,15 +115,16 @@ static json_t *origin_of(const fal_case *k, const fal_capsule *c, const fal_atte
 {
     char falsify[96];
     snprintf(falsify, sizeof falsify, "%s (%s)", FAL_VERSION, fal_revision);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:f}", "kind", "op", "case", k->id, "op", c->op, "fill",
-                     k->check->n_fills ? k->check->fills[0] : "gauss", "backend", k->backend, "variant", k->variant, "device", a->device, "driver",
-                     a->driver, "revision", falsify, "value", a->value);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:f}", "kind", "op", "case", k->id, "op", c->op,
+                     "fill", k->check->n_fills ? k->check->fills[0] : "gauss", "backend", k->backend, "variant",
+                     k->variant, "device", a->device, "driver", a->driver, "revision", falsify, "value", a->value);
 }
 
 /* A name for a file: the falsifier and check, and where it failed. */
 static void file_name(const fal_case *k, char *name, size_t size)
 {
-    snprintf(name, size, "%s-%s-%s%s%s", k->falsifier->id, k->check->name, k->backend, *k->variant ? "__" : "", k->variant);
+    snprintf(name, size, "%s-%s-%s%s%s", k->falsifier->id, k->check->name, k->backend, *k->variant ? "__" : "",
+             k->variant);
     for (char *c = name; *c; c++)
         if (!isalnum((unsigned char)*c) && *c != '-' && *c != '_' && *c != '.') *c = '_';
 }
@@ -112,8 +132,13 @@ static void file_name(const fal_case *k, char *name, size_t size)
 /* The first call of the case that fails by itself, shrunk; NULL path when none does. */
 static char *capsule_of(const fal_run *run, const fal_case *k, const fal_aftermath_in *in)
 {
-    fal_bench bench = { .program = in->program, .tmp = in->tmp, .backend = k->backend, .variant = k->variant,
-                        .device = run->plan->specs[k->got].spec.device, .timeout_s = in->timeout_s, .stop = in->stop };
+    fal_bench bench = { .program = in->program,
+                        .tmp = in->tmp,
+                        .backend = k->backend,
+                        .variant = k->variant,
+                        .device = run->plan->specs[k->got].spec.device,
+                        .timeout_s = in->timeout_s,
+                        .stop = in->stop };
     fal_error err = { 0 };
     fal_outcome outcome = { 0 };
     fal_observation *o = NULL;
@@ -156,10 +181,13 @@ static void keep_calls(fal_run *run, const fal_aftermath_in *in)
     int n = 0;
     for (int i = 0; i < plan->n_cases && n < MOST_CAPSULES; i++) {
         const fal_case *const k = &plan->cases[i];
-        if (run->results[i].verdict.kind != FAL_FALSIFIED || k->check->observe != FAL_OBSERVE_OP || k->got < 0) continue;
+        if (run->results[i].verdict.kind != FAL_FALSIFIED || k->check->observe != FAL_OBSERVE_OP || k->got < 0)
+            continue;
         if (strcmp(k->backend, "reference") == 0 || (in->stop && *in->stop)) continue;
         /* cases of one check lie next to each other: the first one stands for them */
-        if (last && last->falsifier == k->falsifier && strcmp(last->check->name, k->check->name) == 0 && same_target(last, k)) continue;
+        if (last && last->falsifier == k->falsifier && strcmp(last->check->name, k->check->name) == 0 &&
+            same_target(last, k))
+            continue;
         if (in->progress) {
             fprintf(in->progress, "\r\033[Kcapsule of %.80s", k->id);
             fflush(in->progress);

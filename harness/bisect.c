@@ -1,6 +1,7 @@
 /* Bisecting: makes the four observations one after the other and judges each while the reference's is at hand. */
 #include "harness/bisect.h"
 
+#include "harness/evidence.h"
 #include "harness/text.h"
 
 #include <errno.h>
@@ -143,8 +144,8 @@ static fal_status check_ran(const fal_bisect *b, const fal_observation *o, fal_e
     const char *backend = json_string_value(json_object_get(ran, "backend"));
     const char *variant = json_string_value(json_object_get(ran, "variant"));
     if (backend && strcmp(backend, b->in.backend) == 0 && variant && strcmp(variant, b->in.variant) == 0) return FAL_OK;
-    return fal_fail(err, FAL_ERR_DEVICE, NULL, "asked for %s variant '%s', but %s variant '%s' ran", b->in.backend, b->in.variant,
-                    backend ? backend : "(not said)", variant ? variant : "(not said)");
+    return fal_fail(err, FAL_ERR_DEVICE, NULL, "asked for %s variant '%s', but %s variant '%s' ran", b->in.backend,
+                    b->in.variant, backend ? backend : "(not said)", variant ? variant : "(not said)");
 }
 
 /* Judges a pass while both files are there. A file that cannot be judged is an outcome of that pass. */
@@ -158,8 +159,10 @@ static void judge(fal_bisect *b, fal_bisect_step s, const fal_check *router)
     if (!st) st = check_ran(b, got, err);
     show(b, "comparing");
     if (!st) st = fal_divergence_add(&b->table, passes[s], got, want, router, err);
-    if (!st) b->made[s] = true;
-    else b->outcomes[s].kind = FAL_OUTCOME_ERROR;
+    if (!st)
+        b->made[s] = true;
+    else
+        b->outcomes[s].kind = FAL_OUTCOME_ERROR;
     if (!st && s == FAL_STEP_TEACHER) b->ran = json_incref(json_object_get(got->about, "ran"));
     fal_observation_close(got);
     fal_observation_close(want);
@@ -171,10 +174,14 @@ static void count(fal_bisect *b)
     *n = (fal_bisect_counts){ .planned = b->table.n };
     for (int i = 0; i < b->table.n; i++) {
         const fal_divergence_row *const r = &b->table.rows[i];
-        if (!b->made[FAL_STEP_TEACHER] || !r->pass[FAL_PASS_LOCAL].has) n->not_observed++;
-        else if (!r->has_limit) n->unjudged++;
-        else if (r->breaks) n->beyond++;
-        else n->within++;
+        if (!b->made[FAL_STEP_TEACHER] || !r->pass[FAL_PASS_LOCAL].has)
+            n->not_observed++;
+        else if (!r->has_limit)
+            n->unjudged++;
+        else if (r->breaks)
+            n->beyond++;
+        else
+            n->within++;
     }
     b->first = b->made[FAL_STEP_TEACHER] ? fal_divergence_first(&b->table) : -1;
 }
@@ -183,7 +190,8 @@ static fal_status check_in(const fal_bisect_in *in, fal_error *err)
 {
     if (in->n_requests < 1) return fal_fail(err, FAL_ERR_USAGE, "give --tokens", "bisect: no prompt");
     if (strcmp(in->backend, "reference") == 0)
-        return fal_fail(err, FAL_ERR_USAGE, "name another with --backend", "bisect: the reference cannot diverge from itself");
+        return fal_fail(err, FAL_ERR_USAGE, "name another with --backend",
+                        "bisect: the reference cannot diverge from itself");
     return FAL_OK;
 }
 
@@ -213,8 +221,10 @@ fal_status fal_bisect_make(const fal_bisect_in *in, fal_bisect **out, fal_error 
     for (int s = FAL_STEP_TEACHER; s < FAL_N_STEPS && b->made[FAL_STEP_REFERENCE]; s++) {
         if (in->stop && *in->stop) break;
         if (observe(b, (fal_bisect_step)s, trial)) judge(b, (fal_bisect_step)s, router);
-        if (s > FAL_STEP_TEACHER) remove_file(b, (fal_bisect_step)s);
-        else if (b->outcomes[s].kind == FAL_OUTCOME_BLOCKED) break;
+        if (s > FAL_STEP_TEACHER)
+            remove_file(b, (fal_bisect_step)s);
+        else if (b->outcomes[s].kind == FAL_OUTCOME_BLOCKED)
+            break;
     }
     count(b);
     b->seconds = now() - t0;
@@ -225,8 +235,10 @@ out:
     }
     fal_observer_free(trial);
     fal_observer_free(reference);
-    if (st) fal_bisect_free(b);
-    else *out = b;
+    if (st)
+        fal_bisect_free(b);
+    else
+        *out = b;
     return st;
 }
 
@@ -234,7 +246,7 @@ void fal_bisect_free(fal_bisect *b)
 {
     if (!b) return;
     for (int s = 0; s < FAL_N_STEPS; s++) remove_file(b, (fal_bisect_step)s);
-    if (b->folder) rmdir(b->folder);
+    fal_remove_folder(b->folder);
     free(b->folder);
     free(b->places);
     free(b->capsule.path);

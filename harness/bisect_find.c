@@ -8,7 +8,11 @@
 
 extern const char fal_revision[]; /* made by the build */
 
-enum { MOST_WHOLES = 4, LARGE_BYTES = 32 << 20, ROWS_AROUND = 64 }; /* rows of a weight that are tried with the worst one: a tile of the tiled kernels */
+enum {
+    MOST_WHOLES = 4,
+    LARGE_BYTES = 32 << 20,
+    ROWS_AROUND = 64
+}; /* rows of a weight that are tried with the worst one: a tile of the tiled kernels */
 
 static double seconds(void)
 {
@@ -29,13 +33,15 @@ static bool is_product(fal_site site)
 }
 
 /* Expert and weight row of the worst element. */
-static void find_place(const fal_bisect *b, const fal_divergence_row *r, const fal_observation *reference, fal_bisect_place *p)
+static void find_place(const fal_bisect *b, const fal_divergence_row *r, const fal_observation *reference,
+                       fal_bisect_place *p)
 {
     const fal_divergence *const d = &r->pass[FAL_PASS_LOCAL];
     const fal_tensor *const w = fal_capsule_weight(b->model, r->tap.site, r->tap.layer);
     p->tensor = w ? w->name : NULL;
     p->expert = p->row = p->block = -1;
-    if (is_product(r->tap.site)) p->row = (int)(has_experts(r->tap.site) ? d->element % (size_t)r->tap.width : d->element);
+    if (is_product(r->tap.site))
+        p->row = (int)(has_experts(r->tap.site) ? d->element % (size_t)r->tap.width : d->element);
     if (!has_experts(r->tap.site)) return;
     char name[48];
     snprintf(name, sizeof name, "blk.%d.expert_ids", r->tap.layer);
@@ -90,7 +96,8 @@ static fal_capsule *fewer_rows(fal_capsule *c, const fal_bisect_place *p)
 }
 
 /* The call at the worst position, expert and rows alone: small, and mostly enough. */
-static fal_capsule *narrow(fal_capsule *c, const fal_divergence_row *r, const fal_bisect_place *p, const fal_config *config)
+static fal_capsule *narrow(fal_capsule *c, const fal_divergence_row *r, const fal_bisect_place *p,
+                           const fal_config *config)
 {
     const fal_divergence *const d = &r->pass[FAL_PASS_LOCAL];
     const int slot = (int)(d->element / (size_t)(r->tap.width > 0 ? r->tap.width : 1));
@@ -104,8 +111,9 @@ static fal_capsule *narrow(fal_capsule *c, const fal_divergence_row *r, const fa
 }
 
 /* The op by itself: narrowed first, whole when that is right and there are wholes left. *c is a call that fails, or NULL. */
-static bool fails_alone(int *wholes, bool *tried, fal_bench *bench, const fal_bisect *b, const fal_divergence_row *r, const fal_bisect_place *p,
-                        const fal_observation *reference, fal_capsule **c, fal_attempt *a, fal_error *err)
+static bool fails_alone(int *wholes, bool *tried, fal_bench *bench, const fal_bisect *b, const fal_divergence_row *r,
+                        const fal_bisect_place *p, const fal_observation *reference, fal_capsule **c, fal_attempt *a,
+                        fal_error *err)
 {
     const fal_divergence *const d = &r->pass[FAL_PASS_LOCAL];
     const fal_tensor *const w = fal_capsule_weight(b->model, r->tap.site, r->tap.layer);
@@ -114,7 +122,9 @@ static bool fails_alone(int *wholes, bool *tried, fal_bench *bench, const fal_bi
     for (int step = 0; step < 3; step++) {
         if (step == 1 && p->row < 0 && r->tap.site != FAL_SITE_embed) continue; /* no weight to narrow */
         if (step == 2 && large && (*wholes)-- <= 0) return false;               /* not known: it would take its time */
-        if (fal_capsule_from_forward(b->model, reference, d->request, r->tap.site, r->tap.layer, &r->limit, c, err) != FAL_OK) break;
+        if (fal_capsule_from_forward(b->model, reference, d->request, r->tap.site, r->tap.layer, &r->limit, c, err) !=
+            FAL_OK)
+            break;
         if (step == 0) *c = narrow(*c, r, p, &b->table.config);
         if (step == 1) *c = fewer_rows(*c, p);
         fal_capsule_try(bench, *c, a, NULL);
@@ -143,7 +153,8 @@ static void find_block(fal_bench *bench, const fal_capsule *c, const fal_diverge
 
 /* ---- the capsule -------------------------------------------------------------------------------------------------- */
 
-static json_t *origin_of(const fal_bisect *b, const fal_divergence_row *r, const fal_bisect_place *p, const fal_attempt *a, const char *name)
+static json_t *origin_of(const fal_bisect *b, const fal_divergence_row *r, const fal_bisect_place *p,
+                         const fal_attempt *a, const char *name)
 {
     const fal_divergence *const d = &r->pass[FAL_PASS_LOCAL];
     const fal_tensor *const w = fal_capsule_weight(b->model, r->tap.site, r->tap.layer);
@@ -151,14 +162,16 @@ static json_t *origin_of(const fal_bisect *b, const fal_divergence_row *r, const
     const char *const file = strrchr(b->in.model, '/');
     char falsify[96];
     snprintf(falsify, sizeof falsify, "%s (%s)", FAL_VERSION, fal_revision);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s*, s:s*, s:s*, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:f, s:s}", "kind", "forward", "site",
-                          r->tap.name, "op", fal_site_get(r->tap.site)->op, "layer", r->tap.layer, "tensor", w ? w->name : NULL,
-                          "tensor_type", w ? fal_type_get(w->type)->name : NULL, "case", name, "model", file ? file + 1 : b->in.model,
-                          "model_sha256", sha ? sha : "", "backend", b->in.backend, "variant", b->in.variant, "device", a->device,
-                          "driver", a->driver, "position", (json_int_t)d->position, "local_error", d->value, "revision", falsify);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s*, s:s*, s:s*, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:f, s:s}", "kind",
+                          "forward", "site", r->tap.name, "op", fal_site_get(r->tap.site)->op, "layer", r->tap.layer,
+                          "tensor", w ? w->name : NULL, "tensor_type", w ? fal_type_get(w->type)->name : NULL, "case",
+                          name, "model", file ? file + 1 : b->in.model, "model_sha256", sha ? sha : "", "backend",
+                          b->in.backend, "variant", b->in.variant, "device", a->device, "driver", a->driver, "position",
+                          (json_int_t)d->position, "local_error", d->value, "revision", falsify);
     json_object_set_new(j, "prompt", json_string(b->in.names ? b->in.names[d->request] : ""));
     json_t *tokens = json_array();
-    for (int i = 0; i < b->in.n_tokens[d->request] && i < 4096; i++) json_array_append_new(tokens, json_integer(b->in.tokens[d->request][i]));
+    for (int i = 0; i < b->in.n_tokens[d->request] && i < 4096; i++)
+        json_array_append_new(tokens, json_integer(b->in.tokens[d->request][i]));
     json_object_set_new(j, "tokens", tokens);
     if (p->expert >= 0) json_object_set_new(j, "expert", json_integer(p->expert));
     if (p->row >= 0) json_object_set_new(j, "row", json_integer(p->row));
@@ -166,8 +179,8 @@ static json_t *origin_of(const fal_bisect *b, const fal_divergence_row *r, const
     return j;
 }
 
-static void make_capsule(fal_bisect *b, fal_bench *bench, int i, fal_capsule *c, const fal_attempt *a, const char *folder, const char *name,
-                         double shrink_s)
+static void make_capsule(fal_bisect *b, fal_bench *bench, int i, fal_capsule *c, const fal_attempt *a,
+                         const char *folder, const char *name, double shrink_s)
 {
     const fal_divergence_row *const r = &b->table.rows[i];
     fal_bisect_capsule *const out = &b->capsule;
@@ -182,16 +195,23 @@ static void make_capsule(fal_bisect *b, fal_bench *bench, int i, fal_capsule *c,
     fal_status st = fal_capsule_shrink(bench, &out->call, &out->attempt, shrink_s, &out->shrunk, &err);
     json_t *origin = origin_of(b, r, &b->places[i], a, name);
     snprintf(file, sizeof file, "%s%s%s-%s", b->in.backend, *b->in.variant ? "__" : "", b->in.variant, r->tap.name);
-    if (!st) st = fal_capsule_save(bench, out->call, origin, folder, file, &out->path, &out->attempt, &out->bytes, &err);
+    if (!st)
+        st = fal_capsule_save(bench, out->call, origin, folder, file, &out->path, &out->attempt, &out->bytes, &err);
     json_decref(origin);
     if (st) snprintf(out->why, sizeof out->why, "%.500s", err.message);
 }
 
-fal_status fal_bisect_find(fal_bisect *b, const char *folder, const char *name, int most, double shrink_s, fal_error *err)
+fal_status fal_bisect_find(fal_bisect *b, const char *folder, const char *name, int most, double shrink_s,
+                           fal_error *err)
 {
     fal_observation *reference = NULL;
-    fal_bench bench = { .program = b->in.program, .tmp = b->in.tmp, .backend = b->in.backend, .variant = b->in.variant,
-                        .device = b->in.device, .timeout_s = b->in.timeout_s, .stop = b->in.stop };
+    fal_bench bench = { .program = b->in.program,
+                        .tmp = b->in.tmp,
+                        .backend = b->in.backend,
+                        .variant = b->in.variant,
+                        .device = b->in.device,
+                        .timeout_s = b->in.timeout_s,
+                        .stop = b->in.stop };
     if (b->first < 0) return FAL_OK;
     b->places = calloc((size_t)b->table.n + 1, sizeof *b->places);
     if (!b->places) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for %d places", b->table.n);
@@ -216,11 +236,14 @@ fal_status fal_bisect_find(fal_bisect *b, const char *folder, const char *name, 
         p->alone = fails_alone(&wholes, &p->tried, &bench, b, r, p, reference, &c, &a, &own);
         if (!p->alone) continue;
         find_block(&bench, c, r, p, &b->table.config, &own);
-        if (folder && !b->capsule.call) make_capsule(b, &bench, i, c, &a, folder, name, shrink_s);
-        else fal_capsule_free(c);
+        if (folder && !b->capsule.call)
+            make_capsule(b, &bench, i, c, &a, folder, name, shrink_s);
+        else
+            fal_capsule_free(c);
     }
     if (folder && !b->capsule.call)
-        snprintf(b->capsule.why, sizeof b->capsule.why, "no broken op fails by itself: look at what lies between ops (cache, buffers, order)");
+        snprintf(b->capsule.why, sizeof b->capsule.why,
+                 "no broken op fails by itself: look at what lies between ops (cache, buffers, order)");
     if (b->in.progress) {
         fputs("\r\033[K", b->in.progress);
         fflush(b->in.progress);

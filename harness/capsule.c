@@ -43,7 +43,8 @@ fal_capsule *fal_capsule_copy(const fal_capsule *from)
         c->arrays[i].borrowed = false;
     }
     for (int i = 0; i < FAL_CAPSULE_N_AXES; i++)
-        if (from->kept[i]) ok = (c->kept[i] = copy_bytes(from->kept[i], (size_t)from->n_kept[i] * sizeof *c->kept[i])) && ok;
+        if (from->kept[i])
+            ok = (c->kept[i] = copy_bytes(from->kept[i], (size_t)from->n_kept[i] * sizeof *c->kept[i])) && ok;
     if (from->scale) ok = (c->scale = copy_bytes(from->scale, (size_t)from->n_scale * sizeof *c->scale)) && ok;
     c->origin = json_incref(from->origin); /* never changed once it is set */
     if (ok) return c;
@@ -58,7 +59,8 @@ const fal_capsule_array *fal_capsule_find(const fal_capsule *c, const char *name
     return NULL;
 }
 
-bool fal_capsule_borrow(fal_capsule *c, const char *name, fal_dtype dtype, int n_dims, const int64_t *ne, const void *data)
+bool fal_capsule_borrow(fal_capsule *c, const char *name, fal_dtype dtype, int n_dims, const int64_t *ne,
+                        const void *data)
 {
     if (c->n_arrays == FAL_CAPSULE_ARRAYS || n_dims > 4) return false;
     fal_capsule_array a = { .dtype = dtype, .n_dims = n_dims, .nbytes = dtype == FAL_DTYPE_U8 ? 1 : 4 };
@@ -127,11 +129,14 @@ static json_t *values_to_json(const fal_capsule_value *values, int n)
 {
     json_t *j = json_object();
     for (int i = 0; i < n; i++)
-        json_object_set_new(j, values[i].name, values[i].text[0] ? json_string(values[i].text) : json_real(values[i].number));
+        json_object_set_new(j, values[i].name,
+                            values[i].text[0] ? json_string(values[i].text) : json_real(values[i].number));
     return j;
 }
 
-static const char *const limit_names[] = { [FAL_LIMIT_MAX] = "max", [FAL_LIMIT_MIN] = "min", [FAL_LIMIT_EQUAL] = "equal" };
+static const char *const limit_names[] = {
+    [FAL_LIMIT_MAX] = "max", [FAL_LIMIT_MIN] = "min", [FAL_LIMIT_EQUAL] = "equal"
+};
 
 static json_t *about_of(const fal_capsule *c, fal_error *err)
 {
@@ -155,15 +160,17 @@ static json_t *about_of(const fal_capsule *c, fal_error *err)
     char seed[24], falsify[96];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->seed);
     snprintf(falsify, sizeof falsify, "%s (%s)", FAL_VERSION, fal_revision);
-    json_t *call = json_pack("{s:i, s:s, s:o, s:s, s:s, s:{s:f}, s:o, s:s, s:f, s:o, s:o, s:O?}", "format", FORMAT, "op", c->op,
-                             "shape", values_to_json(c->shape, c->n_shape), "judge", c->judge, "output", c->output, "limit",
-                             limit_names[c->limit.kind], c->limit.value, "with", values_to_json(c->with, c->n_with), "seed", seed,
-                             "columns", c->columns, "kept", kept, "sha256", digests, "origin", c->origin);
+    json_t *call =
+        json_pack("{s:i, s:s, s:o, s:s, s:s, s:{s:f}, s:o, s:s, s:f, s:o, s:o, s:O?}", "format", FORMAT, "op", c->op,
+                  "shape", values_to_json(c->shape, c->n_shape), "judge", c->judge, "output", c->output, "limit",
+                  limit_names[c->limit.kind], c->limit.value, "with", values_to_json(c->with, c->n_with), "seed", seed,
+                  "columns", c->columns, "kept", kept, "sha256", digests, "origin", c->origin);
     return json_pack("{s:s, s:o}", "falsify", falsify, "capsule", call);
 }
 
 /* Outputs of an observation under another prefix. */
-static fal_status each_output(const fal_observation *o, const char *prefix, fal_observation_writer *w, bool put, fal_error *err)
+static fal_status each_output(const fal_observation *o, const char *prefix, fal_observation_writer *w, bool put,
+                              fal_error *err)
 {
     fal_status st = FAL_OK;
     for (int i = 0; o && i < o->n_tensors && !st; i++) {
@@ -183,7 +190,8 @@ fal_status fal_capsule_write(const fal_capsule *c, const fal_capsule_outputs *ou
     fal_observation_writer *w = NULL;
     const int64_t n_scale = c->n_scale;
     json_t *about = about_of(c, err);
-    fal_status st = about ? fal_observation_writer_make(path, &w, err) : fal_fail(err, FAL_ERR_MEMORY, NULL, "%s: out of memory", path);
+    fal_status st = about ? fal_observation_writer_make(path, &w, err)
+                          : fal_fail(err, FAL_ERR_MEMORY, NULL, "%s: out of memory", path);
     for (int put = 0; put < 2 && !st; put++) {
         for (int i = 0; i < c->n_arrays && !st; i++) {
             const fal_capsule_array *const a = &c->arrays[i];
@@ -220,7 +228,8 @@ static bool bad(const source *s, const char *field, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    fal_fail(s->err, FAL_ERR_INPUT, "is this a capsule that falsify wrote?", "%s: about.capsule.%s: %s", s->path, field, text);
+    fal_fail(s->err, FAL_ERR_INPUT, "is this a capsule that falsify wrote?", "%s: about.capsule.%s: %s", s->path, field,
+             text);
     return false;
 }
 
@@ -247,8 +256,10 @@ static bool read_values(const source *s, const char *field, fal_capsule_value *t
         if (!json_is_number(v) && !(text && *text && strlen(text) < sizeof x->text))
             return bad(s, field, "'%s' is neither a number nor a short text", name);
         snprintf(x->name, sizeof x->name, "%s", name);
-        if (text) snprintf(x->text, sizeof x->text, "%s", text);
-        else x->number = json_number_value(v);
+        if (text)
+            snprintf(x->text, sizeof x->text, "%s", text);
+        else
+            x->number = json_number_value(v);
         if (!isfinite(x->number)) return bad(s, field, "'%s' is not finite", name);
     }
     return true;
@@ -311,9 +322,11 @@ static bool check_judge(const source *s, const fal_capsule *c)
     };
     const bool own = strcmp(c->judge, "rows") == 0 || strcmp(c->judge, "sets") == 0;
     bool known = own;
-    for (size_t i = 0; i < sizeof judgements / sizeof judgements[0] && !known; i++) known = strcmp(judgements[i], c->judge) == 0;
+    for (size_t i = 0; i < sizeof judgements / sizeof judgements[0] && !known; i++)
+        known = strcmp(judgements[i], c->judge) == 0;
     if (!known) return bad(s, "judge", "there is no judgement named '%s'", c->judge);
-    if (own && fal_capsule_row(c, c->output) == 0) return bad(s, "output", "op %s has no output '%s'", c->op, c->output);
+    if (own && fal_capsule_row(c, c->output) == 0)
+        return bad(s, "output", "op %s has no output '%s'", c->op, c->output);
     return true;
 }
 
@@ -331,8 +344,10 @@ static bool take_arrays(const source *s, const fal_observation *o, const fal_fix
         bool same = t && t->dtype == b[i].dtype && t->n_dims == b[i].n_dims;
         for (int d = 0; same && d < b[i].n_dims; d++) same = t->ne[d] == b[i].ne[d];
         if (!same) {
-            fal_fail(s->err, FAL_ERR_INPUT, NULL, "%s: tensor '%s' is missing, or has not the type and shape that op %s of this "
-                     "shape takes", s->path, name, c->op);
+            fal_fail(s->err, FAL_ERR_INPUT, NULL,
+                     "%s: tensor '%s' is missing, or has not the type and shape that op %s of this "
+                     "shape takes",
+                     s->path, name, c->op);
             return false;
         }
         if (!fal_capsule_add(c, b[i].name, t->dtype, t->n_dims, t->ne, t->data)) {
@@ -342,7 +357,8 @@ static bool take_arrays(const source *s, const fal_observation *o, const fal_fix
         const char *const said = json_string_value(json_object_get(digests, b[i].name));
         if (fal_sha256(t->data, t->nbytes, hex, s->err) != FAL_OK) return false;
         if (!said || strcmp(said, hex) != 0)
-            return bad(s, "sha256", "'%s' has digest %.16s..., the header says %.16s", b[i].name, hex, said ? said : "nothing");
+            return bad(s, "sha256", "'%s' has digest %.16s..., the header says %.16s", b[i].name, hex,
+                       said ? said : "nothing");
     }
     return true;
 }
@@ -351,7 +367,8 @@ static bool take_scale(const source *s, const fal_observation *o, fal_capsule *c
 {
     const fal_obs_tensor *const t = fal_observation_find(o, 0, "scale");
     if (!t) return true;
-    if (t->dtype != FAL_DTYPE_F32 || t->n_dims != 1 || t->n == 0 || t->n > INT32_MAX) return bad(s, "scale", "expected a list of f32");
+    if (t->dtype != FAL_DTYPE_F32 || t->n_dims != 1 || t->n == 0 || t->n > INT32_MAX)
+        return bad(s, "scale", "expected a list of f32");
     c->scale = copy_bytes(t->data, t->nbytes);
     c->n_scale = (int)t->n;
     if (!c->scale) {
@@ -365,18 +382,21 @@ static fal_status read_capsule(const char *path, const fal_observation *o, fal_c
 {
     const source s = { .path = path, .call = json_object_get(o->about, "capsule"), .err = err };
     if (!json_is_object(s.call))
-        return fal_fail(err, FAL_ERR_INPUT, "falsify bisect and falsify run write capsules", "%s: this is no capsule: about.capsule is missing", path);
+        return fal_fail(err, FAL_ERR_INPUT, "falsify bisect and falsify run write capsules",
+                        "%s: this is no capsule: about.capsule is missing", path);
     if (json_integer_value(json_object_get(s.call, "format")) != FORMAT) {
         bad(&s, "format", "expected %d", (int)FORMAT);
         return err->code;
     }
     bool ok = read_text(&s, "op", c->op, sizeof c->op) && read_text(&s, "judge", c->judge, sizeof c->judge) &&
               read_text(&s, "output", c->output, sizeof c->output) && read_values(&s, "shape", c->shape, &c->n_shape) &&
-              read_values(&s, "with", c->with, &c->n_with) && read_limit(&s, &c->limit) && read_seed(&s, &c->seed) && read_kept(&s, c);
+              read_values(&s, "with", c->with, &c->n_with) && read_limit(&s, &c->limit) && read_seed(&s, &c->seed) &&
+              read_kept(&s, c);
     const json_t *const columns = json_object_get(s.call, "columns");
     c->columns = json_number_value(columns);
     if (ok && !(c->columns > 0 && c->columns <= 1)) ok = bad(&s, "columns", "expected a share above 0 and at most 1");
-    if (ok && json_is_object(json_object_get(s.call, "origin"))) c->origin = json_incref(json_object_get(s.call, "origin"));
+    if (ok && json_is_object(json_object_get(s.call, "origin")))
+        c->origin = json_incref(json_object_get(s.call, "origin"));
     if (!ok) return err->code;
     fal_param params[FAL_CAPSULE_VALUES];
     const fal_params shape = fal_capsule_params(c->shape, c->n_shape, params);
@@ -399,8 +419,10 @@ fal_status fal_capsule_open(const char *path, fal_capsule **out, fal_observation
     if (!st) st = read_capsule(path, o, c, &own);
     if (!st) {
         *out = c;
-        if (file) *file = o;
-        else fal_observation_close(o);
+        if (file)
+            *file = o;
+        else
+            fal_observation_close(o);
         return FAL_OK;
     }
     fal_capsule_free(c);

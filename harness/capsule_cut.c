@@ -11,29 +11,118 @@ typedef struct {
 typedef struct {
     const char *op;
     array_axes inputs[FAL_CAPSULE_ARRAYS], outputs[3];
-    const char *cuts;   /* axes along which it may be cut, in the order in which that is tried */
-    struct { char axis; const char *key; } keys[5];
-    char ids;           /* axis that the values of array `by` point into, 0 for none */
+    const char *cuts; /* axes along which it may be cut, in the order in which that is tried */
+    struct {
+        char axis;
+        const char *key;
+    } keys[5];
+    char ids; /* axis that the values of array `by` point into, 0 for none */
     const char *by;
-    bool range;         /* axis t are positions */
+    bool range; /* axis t are positions */
 } op_axes;
 
+/* clang-format off: a table, one op a row */
 static const op_axes table[] = {
-    { "embed", { { "w", "vc" }, { "tokens", "t" } }, { { "y", "tc" } }, "tvc", { { 't', "n_tokens" }, { 'v', "n_vocab" }, { 'c', "n_embd" } }, 'v', "tokens", false },
-    { "rmsnorm", { { "x", "tc" }, { "w", "c" } }, { { "y", "tc" } }, "t", { { 't', "n_tokens" }, { 'c', "n_embd" } }, 0, NULL, false },
-    { "matmul", { { "w", "rc" }, { "x", "tc" } }, { { "y", "tr" } }, "trc", { { 't', "n_tokens" }, { 'r', "n_out" }, { 'c', "n_in" } }, 0, NULL, false },
-    { "qk_norm", { { "x", "thk" }, { "w", "k" } }, { { "y", "thk" } }, "th", { { 't', "n_tokens" }, { 'h', "n_head" } }, 0, NULL, false },
-    { "rope", { { "x", "thk" }, { "cos", "pk" }, { "sin", "pk" } }, { { "y", "thk" } }, "th", { { 't', "n_tokens" }, { 'h', "n_head" }, { 'p', "n_ctx" } }, 0, NULL, true },
-    { "kv_store", { { "k", "tgk" }, { "v", "tgk" }, { "k_cache", "pgk" }, { "v_cache", "pgk" } }, { { "k_cache", "pgk" }, { "v_cache", "pgk" } }, "", { { 't', "n_tokens" } }, 0, NULL, true },
-    { "attention", { { "q", "thk" }, { "k_cache", "pgk" }, { "v_cache", "pgk" } }, { { "y", "thk" } }, "tg", { { 't', "n_tokens" }, { 'h', "n_head" }, { 'g', "n_head_kv" }, { 'p', "n_ctx" } }, 0, NULL, true },
-    { "add", { { "a", "tc" }, { "b", "tc" } }, { { "y", "tc" } }, "tc", { { 't', "n_tokens" }, { 'c', "n_embd" } }, 0, NULL, false },
+    { "embed",
+      { { "w", "vc" }, { "tokens", "t" } },
+      { { "y", "tc" } },
+      "tvc",
+      { { 't', "n_tokens" }, { 'v', "n_vocab" }, { 'c', "n_embd" } },
+      'v',
+      "tokens",
+      false },
+    { "rmsnorm",
+      { { "x", "tc" }, { "w", "c" } },
+      { { "y", "tc" } },
+      "t",
+      { { 't', "n_tokens" }, { 'c', "n_embd" } },
+      0,
+      NULL,
+      false },
+    { "matmul",
+      { { "w", "rc" }, { "x", "tc" } },
+      { { "y", "tr" } },
+      "trc",
+      { { 't', "n_tokens" }, { 'r', "n_out" }, { 'c', "n_in" } },
+      0,
+      NULL,
+      false },
+    { "qk_norm",
+      { { "x", "thk" }, { "w", "k" } },
+      { { "y", "thk" } },
+      "th",
+      { { 't', "n_tokens" }, { 'h', "n_head" } },
+      0,
+      NULL,
+      false },
+    { "rope",
+      { { "x", "thk" }, { "cos", "pk" }, { "sin", "pk" } },
+      { { "y", "thk" } },
+      "th",
+      { { 't', "n_tokens" }, { 'h', "n_head" }, { 'p', "n_ctx" } },
+      0,
+      NULL,
+      true },
+    { "kv_store",
+      { { "k", "tgk" }, { "v", "tgk" }, { "k_cache", "pgk" }, { "v_cache", "pgk" } },
+      { { "k_cache", "pgk" }, { "v_cache", "pgk" } },
+      "",
+      { { 't', "n_tokens" } },
+      0,
+      NULL,
+      true },
+    { "attention",
+      { { "q", "thk" }, { "k_cache", "pgk" }, { "v_cache", "pgk" } },
+      { { "y", "thk" } },
+      "tg",
+      { { 't', "n_tokens" }, { 'h', "n_head" }, { 'g', "n_head_kv" }, { 'p', "n_ctx" } },
+      0,
+      NULL,
+      true },
+    { "add",
+      { { "a", "tc" }, { "b", "tc" } },
+      { { "y", "tc" } },
+      "tc",
+      { { 't', "n_tokens" }, { 'c', "n_embd" } },
+      0,
+      NULL,
+      false },
     { "softmax", { { "x", "tc" } }, { { "y", "tc" } }, "t", { { 't', "n_rows" }, { 'c', "n_cols" } }, 0, NULL, false },
-    { "router", { { "probs", "te" }, { "pinned_ids", "ts" } }, { { "ids", "ts" }, { "weights", "ts" } }, "t", { { 't', "n_tokens" }, { 's', "n_expert_used" }, { 'e', "n_expert" } }, 0, NULL, false },
-    { "moe_matmul", { { "w", "erc" }, { "x", "tsc" }, { "ids", "ts" } }, { { "y", "tsr" } }, "tserc", { { 't', "n_tokens" }, { 's', "n_expert_used" }, { 'e', "n_expert" }, { 'r', "n_out" }, { 'c', "n_in" } }, 'e', "ids", false },
-    { "swiglu", { { "gate", "tc" }, { "up", "tc" } }, { { "y", "tc" } }, "tc", { { 't', "n_rows" }, { 'c', "n_ff" } }, 0, NULL, false },
-    { "moe_sum", { { "x", "tsc" }, { "weights", "ts" } }, { { "y", "tc" } }, "tsc", { { 't', "n_tokens" }, { 's', "n_expert_used" }, { 'c', "n_embd" } }, 0, NULL, false },
+    { "router",
+      { { "probs", "te" }, { "pinned_ids", "ts" } },
+      { { "ids", "ts" }, { "weights", "ts" } },
+      "t",
+      { { 't', "n_tokens" }, { 's', "n_expert_used" }, { 'e', "n_expert" } },
+      0,
+      NULL,
+      false },
+    { "moe_matmul",
+      { { "w", "erc" }, { "x", "tsc" }, { "ids", "ts" } },
+      { { "y", "tsr" } },
+      "tserc",
+      { { 't', "n_tokens" }, { 's', "n_expert_used" }, { 'e', "n_expert" }, { 'r', "n_out" }, { 'c', "n_in" } },
+      'e',
+      "ids",
+      false },
+    { "swiglu",
+      { { "gate", "tc" }, { "up", "tc" } },
+      { { "y", "tc" } },
+      "tc",
+      { { 't', "n_rows" }, { 'c', "n_ff" } },
+      0,
+      NULL,
+      false },
+    { "moe_sum",
+      { { "x", "tsc" }, { "weights", "ts" } },
+      { { "y", "tc" } },
+      "tsc",
+      { { 't', "n_tokens" }, { 's', "n_expert_used" }, { 'c', "n_embd" } },
+      0,
+      NULL,
+      false },
     { "argmax", { { "x", "tc" } }, { { "ids", "t" } }, "t", { { 't', "n_rows" }, { 'c', "n_cols" } }, 0, NULL, false },
 };
+/* clang-format on */
 
 static const op_axes *find(const char *op)
 {
@@ -60,7 +149,8 @@ static const char *axes_of(const fal_capsule *c, const op_axes *o, const char *n
 {
     for (int i = 0; i < FAL_CAPSULE_ARRAYS && o->inputs[i].name; i++) {
         if (strcmp(o->inputs[i].name, name) != 0) continue;
-        if (strcmp(o->op, "moe_matmul") == 0 && strcmp(name, "x") == 0 && !(fal_capsule_get(c, "x_per_slot", 0) > 0)) return "tc";
+        if (strcmp(o->op, "moe_matmul") == 0 && strcmp(name, "x") == 0 && !(fal_capsule_get(c, "x_per_slot", 0) > 0))
+            return "tc";
         return o->inputs[i].axes;
     }
     return NULL;

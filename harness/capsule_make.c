@@ -52,18 +52,21 @@ static const fal_obs_tensor *site_values(making *k, fal_site site, int layer)
     char name[64];
     int sub, width;
     fal_site_shape(site, &k->m->config, &sub, &width);
-    if (layer >= 0) snprintf(name, sizeof name, "blk.%d.%s", layer, fal_site_get(site)->name);
-    else snprintf(name, sizeof name, "%s", fal_site_get(site)->name);
+    if (layer >= 0)
+        snprintf(name, sizeof name, "blk.%d.%s", layer, fal_site_get(site)->name);
+    else
+        snprintf(name, sizeof name, "%s", fal_site_get(site)->name);
     const fal_obs_tensor *const t = fal_observation_find(k->reference, k->request, name);
     const fal_dtype dtype = fal_site_get(site)->is_i32 ? FAL_DTYPE_I32 : FAL_DTYPE_F32;
     if (t && t->dtype == dtype && t->n == (size_t)k->n * (size_t)sub * (size_t)width) return t;
-    fal_fail(k->err, FAL_ERR_INPUT, NULL, "%s: request %d has no tensor '%s' of %lld tokens", k->reference->path, k->request, name,
-             (long long)k->n);
+    fal_fail(k->err, FAL_ERR_INPUT, NULL, "%s: request %d has no tensor '%s' of %lld tokens", k->reference->path,
+             k->request, name, (long long)k->n);
     k->ok = false;
     return NULL;
 }
 
-static void put(making *k, const char *name, fal_dtype dtype, const void *data, int n_dims, int64_t a, int64_t b, int64_t c)
+static void put(making *k, const char *name, fal_dtype dtype, const void *data, int n_dims, int64_t a, int64_t b,
+                int64_t c)
 {
     const int64_t ne[] = { a, b, c };
     if (k->ok) k->ok = data && fal_capsule_borrow(k->c, name, dtype, n_dims, ne, data);
@@ -101,8 +104,10 @@ static void make_norm(making *k, fal_site from, int layer, const fal_tensor *w, 
     if (heads) set(k, "n_head", n_head);
     set(k, heads ? "head_dim" : "n_embd", width);
     set(k, "eps", (double)k->m->config.rms_eps);
-    if (heads) put_site(k, "x", from, layer, 3, k->n, n_head, width);
-    else put_site(k, "x", from, layer, 2, k->n, width, 0);
+    if (heads)
+        put_site(k, "x", from, layer, 3, k->n, n_head, width);
+    else
+        put_site(k, "x", from, layer, 2, k->n, width, 0);
     put(k, "w", FAL_DTYPE_F32, w->data, 1, width, 0, 0);
 }
 
@@ -125,8 +130,10 @@ static void make_moe(making *k, fal_site from, const fal_tensor *w, bool per_slo
     set(k, "n_out", (double)w->ne[1]);
     set(k, "x_per_slot", per_slot);
     put_weight(k, w, 3);
-    if (per_slot) put_site(k, "x", from, k->layer, 3, k->n, c->n_expert_used, (int64_t)w->ne[0]);
-    else put_site(k, "x", from, k->layer, 2, k->n, (int64_t)w->ne[0], 0);
+    if (per_slot)
+        put_site(k, "x", from, k->layer, 3, k->n, c->n_expert_used, (int64_t)w->ne[0]);
+    else
+        put_site(k, "x", from, k->layer, 2, k->n, (int64_t)w->ne[0], 0);
     put_site(k, "ids", FAL_SITE_expert_ids, k->layer, 2, k->n, c->n_expert_used, 0);
 }
 
@@ -141,8 +148,10 @@ static void make_rope(making *k, fal_site from, int n_head)
     set(k, "first_pos", 0);
     set(k, "n_ctx", (double)k->n);
     put_site(k, "x", from, k->layer, 3, k->n, n_head, c->head_dim);
-    if (!k->ok || fal_rope_table((int)k->n, c->head_dim, c->rope_freq_base, &cosines, &sines, k->err) != FAL_OK) k->ok = false;
-    k->ok = k->ok && fal_capsule_add(k->c, "cos", FAL_DTYPE_F32, 2, ne, cosines) && fal_capsule_add(k->c, "sin", FAL_DTYPE_F32, 2, ne, sines);
+    if (!k->ok || fal_rope_table((int)k->n, c->head_dim, c->rope_freq_base, &cosines, &sines, k->err) != FAL_OK)
+        k->ok = false;
+    k->ok = k->ok && fal_capsule_add(k->c, "cos", FAL_DTYPE_F32, 2, ne, cosines) &&
+            fal_capsule_add(k->c, "sin", FAL_DTYPE_F32, 2, ne, sines);
     free(cosines);
     free(sines);
 }
@@ -255,11 +264,17 @@ bool fal_capsule_take_scale(fal_capsule *c, const fal_obs_tensor *t)
     return true;
 }
 
-fal_status fal_capsule_from_forward(const fal_model *m, const fal_observation *reference, int request, fal_site site, int layer,
-                                    const fal_limit *limit, fal_capsule **out, fal_error *err)
+fal_status fal_capsule_from_forward(const fal_model *m, const fal_observation *reference, int request, fal_site site,
+                                    int layer, const fal_limit *limit, fal_capsule **out, fal_error *err)
 {
-    const json_t *const list = json_object_get(json_array_get(json_object_get(reference->about, "requests"), (size_t)request), "tokens");
-    making k = { .m = m, .reference = reference, .request = request, .layer = layer, .n = (int64_t)json_array_size(list), .err = err,
+    const json_t *const list =
+        json_object_get(json_array_get(json_object_get(reference->about, "requests"), (size_t)request), "tokens");
+    making k = { .m = m,
+                 .reference = reference,
+                 .request = request,
+                 .layer = layer,
+                 .n = (int64_t)json_array_size(list),
+                 .err = err,
                  .ok = true };
     if (k.n < 1) return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: request %d has no tokens", reference->path, request);
     int32_t *const tokens = calloc((size_t)k.n, sizeof *tokens);
@@ -276,7 +291,10 @@ fal_status fal_capsule_from_forward(const fal_model *m, const fal_observation *r
     k.c->columns = 1;
     k.c->seed = 1;
     snprintf(k.c->judge, sizeof k.c->judge, "%s", site == FAL_SITE_expert_ids ? "sets" : "rows");
-    snprintf(k.c->output, sizeof k.c->output, "%s", site == FAL_SITE_expert_ids ? "ids" : site == FAL_SITE_expert_weights ? "weights" : "y");
+    snprintf(k.c->output, sizeof k.c->output, "%s",
+             site == FAL_SITE_expert_ids       ? "ids"
+             : site == FAL_SITE_expert_weights ? "weights"
+                                               : "y");
     make_call(&k, site, tokens);
     free(tokens);
     const fal_obs_tensor *const want = k.ok ? site_values(&k, site, layer) : NULL;
@@ -297,9 +315,12 @@ static bool take_values(const fal_params *p, fal_capsule_value *to, int *n)
         if (*n == FAL_CAPSULE_VALUES || strlen(p->params[i].name) >= sizeof to->name) return false;
         fal_capsule_value *const v = &to[(*n)++];
         snprintf(v->name, sizeof v->name, "%s", p->params[i].name);
-        if (!p->params[i].text) v->number = p->params[i].number;
-        else if (strlen(p->params[i].text) >= sizeof v->text) return false;
-        else snprintf(v->text, sizeof v->text, "%s", p->params[i].text);
+        if (!p->params[i].text)
+            v->number = p->params[i].number;
+        else if (strlen(p->params[i].text) >= sizeof v->text)
+            return false;
+        else
+            snprintf(v->text, sizeof v->text, "%s", p->params[i].text);
     }
     return true;
 }
@@ -307,31 +328,37 @@ static bool take_values(const fal_params *p, fal_capsule_value *to, int *n)
 /* The shape as it ran: what only shaped the inputs is of no more use. */
 static bool take_shape(const json_t *params, fal_capsule *c)
 {
-    static const char *const inputs_only[] = { "fill", "x_scale", "x_shift", "up_value", "gate_value", "weights_uniform", "w_ones",
-                                               "tokens_first", "same_v", "future_noise", "freq_base" };
+    static const char *const inputs_only[] = { "fill",       "x_scale",         "x_shift",  "up_value",
+                                               "gate_value", "weights_uniform", "w_ones",   "tokens_first",
+                                               "same_v",     "future_noise",    "freq_base" };
     const char *name;
     json_t *v;
     json_object_foreach((json_t *)(uintptr_t)params, name, v)
     {
         bool skip = false;
-        for (size_t i = 0; i < sizeof inputs_only / sizeof inputs_only[0]; i++) skip |= strcmp(name, inputs_only[i]) == 0;
+        for (size_t i = 0; i < sizeof inputs_only / sizeof inputs_only[0]; i++)
+            skip |= strcmp(name, inputs_only[i]) == 0;
         if (skip) continue;
         if (c->n_shape == FAL_CAPSULE_VALUES) return false;
         fal_capsule_value *const x = &c->shape[c->n_shape++];
         snprintf(x->name, sizeof x->name, "%s", name);
-        if (json_is_string(v)) snprintf(x->text, sizeof x->text, "%s", json_string_value(v));
-        else x->number = json_number_value(v);
+        if (json_is_string(v))
+            snprintf(x->text, sizeof x->text, "%s", json_string_value(v));
+        else
+            x->number = json_number_value(v);
     }
     return true;
 }
 
-fal_status fal_capsule_from_op(const fal_observation *o, int request, const fal_check *check, fal_capsule **out, fal_error *err)
+fal_status fal_capsule_from_op(const fal_observation *o, int request, const fal_check *check, fal_capsule **out,
+                               fal_error *err)
 {
     const json_t *const about = json_array_get(json_object_get(o->about, "requests"), (size_t)request);
     const json_t *const seed = json_object_get(about, "seed");
     char prefix[32];
     if (check->then.n_params > 0 || check->again || check->against == FAL_AGAINST_SELF)
-        return fal_fail(err, FAL_ERR_NOTHING, NULL, "judgement %s compares several calls, and a capsule holds one", check->judge);
+        return fal_fail(err, FAL_ERR_NOTHING, NULL, "judgement %s compares several calls, and a capsule holds one",
+                        check->judge);
     fal_capsule *const c = calloc(1, sizeof *c);
     if (!c) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a capsule");
     snprintf(c->op, sizeof c->op, "%s", check->op);

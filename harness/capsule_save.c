@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-fal_status fal_capsule_save(fal_bench *bench, fal_capsule *c, json_t *origin, const char *folder, const char *name, char **path,
-                            fal_attempt *a, uint64_t *bytes, fal_error *err)
+fal_status fal_capsule_save(fal_bench *bench, fal_capsule *c, json_t *origin, const char *folder, const char *name,
+                            char **path, fal_attempt *a, uint64_t *bytes, fal_error *err)
 {
     fal_capsule_outputs outputs = { 0 };
     fal_text t = { 0 };
@@ -23,8 +23,10 @@ fal_status fal_capsule_save(fal_bench *bench, fal_capsule *c, json_t *origin, co
     json_decref(c->origin);
     c->origin = json_incref(origin);
     fal_capsule_try(bench, c, a, &outputs); /* once more, for the values that go beside the inputs */
-    fal_status st = a->observed && a->fails ? FAL_OK
-                                            : fal_fail(err, FAL_ERR_DEVICE, NULL, "the shrunk call failed in its trial and not afterwards: %.400s", a->reason);
+    fal_status st = a->observed && a->fails
+                        ? FAL_OK
+                        : fal_fail(err, FAL_ERR_DEVICE, NULL,
+                                   "the shrunk call failed in its trial and not afterwards: %.400s", a->reason);
     if (!st) st = fal_capsule_write(c, &outputs, t.data, err);
     fal_observation_close(outputs.got);
     fal_observation_close(outputs.want);

@@ -9,8 +9,8 @@ enum { MAX_TRIALS = 600 };
 
 typedef struct {
     fal_bench *bench;
-    fal_capsule *now;   /* fails */
-    fal_attempt last;   /* its attempt */
+    fal_capsule *now; /* fails */
+    fal_attempt last; /* its attempt */
     double end;
     fal_shrunk *out;
     bool used_up;
@@ -88,9 +88,12 @@ static void minimise(shrinking *s, char axis, int *units)
                 if (i < from || i >= to) units[m++] = i;
             smaller = keep(s, axis, units, m);
         }
-        if (smaller) parts = parts > 2 ? parts - 1 : 2;
-        else if (parts == n) return;
-        else parts *= 2;
+        if (smaller)
+            parts = parts > 2 ? parts - 1 : 2;
+        else if (parts == n)
+            return;
+        else
+            parts *= 2;
     }
 }
 
@@ -114,7 +117,8 @@ static void jump(shrinking *s, char axis, int *units)
     if (m < n) keep(s, axis, units, m);
 }
 
-fal_status fal_capsule_shrink(fal_bench *b, fal_capsule **c, fal_attempt *last, double limit_s, fal_shrunk *out, fal_error *err)
+fal_status fal_capsule_shrink(fal_bench *b, fal_capsule **c, fal_attempt *last, double limit_s, fal_shrunk *out,
+                              fal_error *err)
 {
     const double t0 = seconds();
     static const char axes[] = FAL_CAPSULE_AXES;
@@ -134,8 +138,10 @@ fal_status fal_capsule_shrink(fal_bench *b, fal_capsule **c, fal_attempt *last, 
             const int before = fal_capsule_extent(s.now, *a);
             if (before < 2) continue;
             jump(&s, *a, units);
-            if (fal_capsule_is_range(s.now, *a)) trim(&s, *a, units);
-            else minimise(&s, *a, units);
+            if (fal_capsule_is_range(s.now, *a))
+                trim(&s, *a, units);
+            else
+                minimise(&s, *a, units);
             smaller |= fal_capsule_extent(s.now, *a) < before;
         }
     }
@@ -160,7 +166,8 @@ int fal_capsule_probe(fal_bench *b, const fal_capsule *c, fal_error *err)
         goto out;
     }
     for (int i = 0; i < n; i++)
-        memcpy(rows + (size_t)i * x->nbytes / 4 + (size_t)i * (size_t)unit, (const float *)x->data + (size_t)i * (size_t)unit, (size_t)unit * 4);
+        memcpy(rows + (size_t)i * x->nbytes / 4 + (size_t)i * (size_t)unit,
+               (const float *)x->data + (size_t)i * (size_t)unit, (size_t)unit * 4);
     for (int i = 0; i < p->n_arrays; i++) {
         fal_capsule_array *const a = &p->arrays[i];
         if (strcmp(a->name, "w") == 0) continue;

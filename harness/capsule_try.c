@@ -2,6 +2,7 @@
 #include "harness/capsule.h"
 
 #include "falsifiers/metrics.h"
+#include "harness/evidence.h"
 #include "harness/text.h"
 
 #include <errno.h>
@@ -31,7 +32,7 @@ void fal_bench_close(fal_bench *b)
     fal_observer_free(b->trial);
     fal_observer_free(b->reference);
     b->trial = b->reference = NULL;
-    if (b->folder) rmdir(b->folder);
+    fal_remove_folder(b->folder);
     free(b->folder);
     b->folder = NULL;
 }
@@ -40,7 +41,8 @@ void fal_bench_close(fal_bench *b)
 
 /* Largest error of a row of the judged output, against the norm of the row or, when that is larger, of the one that it was
    cut from. Without a scale this is the relative L2 of a teacher-forced row. */
-static double worst_row(const fal_capsule *c, const fal_obs_tensor *got, const fal_obs_tensor *want, const char *output, size_t *at)
+static double worst_row(const fal_capsule *c, const fal_obs_tensor *got, const fal_obs_tensor *want, const char *output,
+                        size_t *at)
 {
     const size_t row = fal_capsule_row(c, output), n = row ? got->n / row : 0;
     double worst = -(double)INFINITY;
@@ -90,14 +92,17 @@ static bool is_own(const fal_capsule *c)
 
 static bool limit_holds(const fal_limit *l, double v)
 {
-    return l->kind == FAL_LIMIT_MAX ? v <= l->value : l->kind == FAL_LIMIT_MIN ? v >= l->value : v <= l->value && v >= l->value;
+    return l->kind == FAL_LIMIT_MAX   ? v <= l->value
+           : l->kind == FAL_LIMIT_MIN ? v >= l->value
+                                      : v <= l->value && v >= l->value;
 }
 
 static void judge_own(const fal_capsule *c, const fal_capsule_outputs *o, fal_attempt *a)
 {
     char name[24];
     snprintf(name, sizeof name, "out.%s", c->output);
-    const fal_obs_tensor *const got = fal_observation_find(o->got, 0, name), *const want = fal_observation_find(o->want, 0, name);
+    const fal_obs_tensor *const got = fal_observation_find(o->got, 0, name), *const want =
+                                                                                 fal_observation_find(o->want, 0, name);
     if (!got || !want || got->n != want->n || got->n == 0) {
         snprintf(a->reason, sizeof a->reason, "the observations lack %s", name);
         return;
@@ -109,7 +114,8 @@ static void judge_own(const fal_capsule *c, const fal_capsule_outputs *o, fal_at
     a->observed = true;
     a->got = fal_row_at(fal_row_whole(got), a->element);
     a->want = fal_row_at(fal_row_whole(want), a->element);
-    snprintf(a->reason, sizeof a->reason, "%s %.6g %s %.6g", a->metric, a->value, a->fails ? "breaks the limit" : "is within the limit", c->limit.value);
+    snprintf(a->reason, sizeof a->reason, "%s %.6g %s %.6g", a->metric, a->value,
+             a->fails ? "breaks the limit" : "is within the limit", c->limit.value);
 }
 
 /* By the judgement of the contract; a relative one must also fail by the measure of the whole row. */
@@ -119,9 +125,19 @@ static void judge_by_contract(const fal_capsule *c, const fal_capsule_outputs *o
     const fal_params shape = fal_capsule_params(c->shape, c->n_shape, shape_params);
     const uint64_t seeds[] = { c->seed };
     const char *const fills[] = { "capsule" }; /* no fill of the contracts: zeros are not expected of it */
-    const fal_check check = { .name = "capsule", .observe = FAL_OBSERVE_OP, .judge = c->judge, .against = FAL_AGAINST_REFERENCE,
-                              .limit = c->limit, .op = c->op, .shapes = &shape, .n_shapes = 1, .fills = fills, .n_fills = 1,
-                              .seeds = seeds, .n_seeds = 1, .with = fal_capsule_params(c->with, c->n_with, with_params) };
+    const fal_check check = { .name = "capsule",
+                              .observe = FAL_OBSERVE_OP,
+                              .judge = c->judge,
+                              .against = FAL_AGAINST_REFERENCE,
+                              .limit = c->limit,
+                              .op = c->op,
+                              .shapes = &shape,
+                              .n_shapes = 1,
+                              .fills = fills,
+                              .n_fills = 1,
+                              .seeds = seeds,
+                              .n_seeds = 1,
+                              .with = fal_capsule_params(c->with, c->n_with, with_params) };
     const fal_evidence_in in = { .check = &check, .got = o->got, .want = o->want, .oracle_prompt = -1 };
     fal_verdict v;
     fal_judge(&in, &v);
@@ -132,7 +148,8 @@ static void judge_by_contract(const fal_capsule *c, const fal_capsule_outputs *o
     a->got = v.got;
     a->want = v.want;
     snprintf(a->reason, sizeof a->reason, "%s", v.reason);
-    const fal_obs_tensor *const got = fal_observation_find(o->got, 0, "out.y"), *const want = fal_observation_find(o->want, 0, "out.y");
+    const fal_obs_tensor *const got = fal_observation_find(o->got, 0, "out.y"), *const want = fal_observation_find(
+                                                                                    o->want, 0, "out.y");
     if (!got || !want || got->n != want->n || got->n == 0) return;
     a->element = fal_furthest(fal_row_whole(got), fal_row_whole(want));
     if (!a->fails || !c->scale || (strcmp(c->judge, "rel_l2") != 0 && strcmp(c->judge, "closed_form") != 0)) return;
@@ -145,7 +162,8 @@ static void judge_by_contract(const fal_capsule *c, const fal_capsule_outputs *o
 static void take_device(const fal_observation *o, fal_attempt *a)
 {
     const json_t *const d = json_object_get(json_object_get(o->about, "ran"), "device");
-    const char *const name = json_string_value(json_object_get(d, "name")), *const driver = json_string_value(json_object_get(d, "driver"));
+    const char *const name = json_string_value(json_object_get(d, "name")), *const driver = json_string_value(
+                                                                                json_object_get(d, "driver"));
     snprintf(a->device, sizeof a->device, "%s", name ? name : "?");
     snprintf(a->driver, sizeof a->driver, "%s", driver ? driver : "?");
 }
@@ -164,9 +182,17 @@ void fal_capsule_try(fal_bench *b, const fal_capsule *c, fal_attempt *a, fal_cap
     a->outcome.kind = FAL_OUTCOME_ERROR;
     if (fal_capsule_write(c, NULL, call, err) == FAL_OK) {
         const uint64_t seeds[] = { c->seed };
-        fal_spec spec = { .kind = FAL_OBSERVE_OP, .backend = b->backend, .variant = b->variant, .device = b->device ? b->device : "",
-                          .op = c->op, .shape = fal_capsule_params(c->shape, c->n_shape, shape_params), .fill = "gauss",
-                          .seeds = seeds, .n_seeds = 1, .inputs = call, .out = got };
+        fal_spec spec = { .kind = FAL_OBSERVE_OP,
+                          .backend = b->backend,
+                          .variant = b->variant,
+                          .device = b->device ? b->device : "",
+                          .op = c->op,
+                          .shape = fal_capsule_params(c->shape, c->n_shape, shape_params),
+                          .fill = "gauss",
+                          .seeds = seeds,
+                          .n_seeds = 1,
+                          .inputs = call,
+                          .out = got };
         fal_observer_run(b->trial, &spec, b->timeout_s, b->stop, &a->outcome);
         if (a->outcome.kind == FAL_OUTCOME_DONE) {
             fal_outcome reference = { 0 };
@@ -174,11 +200,15 @@ void fal_capsule_try(fal_bench *b, const fal_capsule *c, fal_attempt *a, fal_cap
             spec.variant = spec.device = "";
             spec.out = want;
             fal_observer_run(b->reference, &spec, b->timeout_s, b->stop, &reference);
-            if (reference.kind != FAL_OUTCOME_DONE) *err = reference.error;
-            else if (fal_observation_open(got, &o.got, err) == FAL_OK && fal_observation_open(want, &o.want, err) == FAL_OK) {
+            if (reference.kind != FAL_OUTCOME_DONE)
+                *err = reference.error;
+            else if (fal_observation_open(got, &o.got, err) == FAL_OK &&
+                     fal_observation_open(want, &o.want, err) == FAL_OK) {
                 take_device(o.got, a);
-                if (is_own(c)) judge_own(c, &o, a);
-                else judge_by_contract(c, &o, a);
+                if (is_own(c))
+                    judge_own(c, &o, a);
+                else
+                    judge_by_contract(c, &o, a);
             }
         }
     }
@@ -186,7 +216,8 @@ void fal_capsule_try(fal_bench *b, const fal_capsule *c, fal_attempt *a, fal_cap
     unlink(call);
     unlink(got);
     unlink(want);
-    if (outputs) *outputs = o;
+    if (outputs)
+        *outputs = o;
     else {
         fal_observation_close(o.got);
         fal_observation_close(o.want);

@@ -58,7 +58,8 @@ static int find_targets(const fal_plan *plan, const fal_options *o, target *targ
         const fal_case *const k = &plan->cases[i];
         if (!is_parity(k->check) || (!filtered && k->check->observe != FAL_OBSERVE_TEACHER)) continue;
         int t = 0;
-        while (t < n && (strcmp(targets[t].backend, k->backend) != 0 || strcmp(targets[t].variant, k->variant) != 0)) t++;
+        while (t < n && (strcmp(targets[t].backend, k->backend) != 0 || strcmp(targets[t].variant, k->variant) != 0))
+            t++;
         if (t == n) {
             if (n == cap) continue;
             targets[n++] = (target){ .backend = k->backend, .variant = k->variant };
@@ -81,25 +82,40 @@ static int find_targets(const fal_plan *plan, const fal_options *o, target *targ
     return n;
 }
 
-static fal_status bisect_one(const fal_prepared *p, const target *t, const fal_cmd_env *env, json_t *all, int *status, char *reason,
-                             size_t size, fal_error *err)
+static fal_status bisect_one(const fal_prepared *p, const target *t, const fal_cmd_env *env, json_t *all, int *status,
+                             char *reason, size_t size, fal_error *err)
 {
     const fal_options *const o = &p->options;
     fal_bisect *b = NULL;
     fal_text folder = { 0 };
-    const fal_bisect_in in = { .program = env->program, .tmp = env->tmp, .model = p->paths.model, .backend = t->backend, .variant = t->variant,
-                               .device = o->device, .tokens = t->tokens, .n_tokens = t->n_tokens, .names = t->names, .n_requests = t->n,
-                               .contracts = p->contracts, .timeout_s = o->timeout_s, .stop = env->stop,
+    const fal_bisect_in in = { .program = env->program,
+                               .tmp = env->tmp,
+                               .model = p->paths.model,
+                               .backend = t->backend,
+                               .variant = t->variant,
+                               .device = o->device,
+                               .tokens = t->tokens,
+                               .n_tokens = t->n_tokens,
+                               .names = t->names,
+                               .n_requests = t->n,
+                               .contracts = p->contracts,
+                               .timeout_s = o->timeout_s,
+                               .stop = env->stop,
                                .progress = env->err_is_terminal ? env->err : NULL };
     fal_status st = fal_bisect_make(&in, &b, err);
     if (st) return st;
-    if (o->capsules) fal_text_add(&folder, o->capsules);
-    else fal_text_addf(&folder, "%s/capsules", p->paths.evidence);
-    st = fal_bisect_find(b, o->no_bisect ? NULL : fal_text_str(&folder), NULL, o->verbose || o->json ? INT32_MAX : MOST_PLACES, 60, err);
+    if (o->capsules)
+        fal_text_add(&folder, o->capsules);
+    else
+        fal_text_addf(&folder, "%s/capsules", p->paths.evidence);
+    st = fal_bisect_find(b, o->no_bisect ? NULL : fal_text_str(&folder), NULL,
+                         o->verbose || o->json ? INT32_MAX : MOST_PLACES, 60, err);
     fal_text_free(&folder);
     if (!st) {
-        if (all) json_array_append_new(all, fal_bisect_json(b));
-        else fal_bisect_report(b, o->verbose, fal_wants_colour(o, env, env->out_is_terminal), env->out);
+        if (all)
+            json_array_append_new(all, fal_bisect_json(b));
+        else
+            fal_bisect_report(b, o->verbose, fal_wants_colour(o, env, env->out_is_terminal), env->out);
         *status = fal_bisect_exit(b, reason, size);
     }
     fal_bisect_free(b);
@@ -131,7 +147,8 @@ static fal_status bisect_all(const fal_prepared *p, const fal_cmd_env *env, int 
     if (!st && o->tokens) st = parse_tokens(o->tokens, &tokens, &n_tokens, err);
     const int n = st ? 0 : find_targets(p->plan, o, targets, MOST_TARGETS);
     if (!st && n == 0)
-        st = fal_fail(err, FAL_ERR_NOTHING, "select cases of a parity with the reference, such as -k '*PARITY-001/op_error*'",
+        st = fal_fail(err, FAL_ERR_NOTHING,
+                      "select cases of a parity with the reference, such as -k '*PARITY-001/op_error*'",
                       "nothing to bisect: no forward pass against the reference is selected");
     for (int i = 0; i < n && !st; i++) {
         target *const t = &targets[i];
@@ -149,7 +166,8 @@ static fal_status bisect_all(const fal_prepared *p, const fal_cmd_env *env, int 
             snprintf(why, sizeof why, "%s is blocked: %s", t->backend, t->blocked ? t->blocked : "no prompt");
             if (!o->json) {
                 fprintf(env->out, "\nbisect %s  blocked: ", t->backend);
-                fal_text_print(env->out, t->blocked ? t->blocked : "no prompt", strlen(t->blocked ? t->blocked : "no prompt"));
+                fal_text_print(env->out, t->blocked ? t->blocked : "no prompt",
+                               strlen(t->blocked ? t->blocked : "no prompt"));
                 fputc('\n', env->out);
             }
             if (n_run > 0 && !t->required) one = 0; /* something else was there to bisect */
@@ -166,8 +184,10 @@ static fal_status bisect_all(const fal_prepared *p, const fal_cmd_env *env, int 
     }
     if (!st && all) {
         char *text = json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-        if (text) fprintf(env->out, "%s\n", text);
-        else st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
+        if (text)
+            fprintf(env->out, "%s\n", text);
+        else
+            st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
         free(text);
     }
     if (!st && *status) {
@@ -186,8 +206,10 @@ int fal_cmd_bisect(int argc, char **argv, const fal_cmd_env *env, fal_error *err
     int status = 0;
     fal_status st = fal_prepare(argc, argv, FAL_FOR_BISECT, env, &p, err);
     if (st) return fal_exit_status(st);
-    if (p.options.help) fal_options_help(FAL_FOR_BISECT, env->out);
-    else st = bisect_all(&p, env, &status, err);
+    if (p.options.help)
+        fal_options_help(FAL_FOR_BISECT, env->out);
+    else
+        st = bisect_all(&p, env, &status, err);
     fal_prepared_free(&p);
     return st ? fal_exit_status(st) : status;
 }

@@ -12,8 +12,10 @@
 
 static const char help[] =
     "usage: falsify drift [options] OLD NEW\n"
-    "Compares the values of two evidence folders, case by case: same case, same device, same model. A case that survives in\n"
-    "both has drifted when its value is worse by more than K noise floors, or, where no noise floor is known, by more than a\n"
+    "Compares the values of two evidence folders, case by case: same case, same device, same model. A case that "
+    "survives in\n"
+    "both has drifted when its value is worse by more than K noise floors, or, where no noise floor is known, by more "
+    "than a\n"
     "tenth of its limit. A case that survived and does not survive any more is told as well.\n"
     "\n"
     "  --sigma K            noise floors; default 3\n"
@@ -25,11 +27,11 @@ static const char help[] =
 enum { MOST_SHOWN = 60 };
 
 typedef struct {
-    char *key;          /* device, model, case: owned */
-    const char *id;     /* into the document */
+    char *key;      /* device, model, case: owned */
+    const char *id; /* into the document */
     const char *verdict;
     double value, limit, noise; /* NaN: none */
-    bool lower;         /* lower is worse */
+    bool lower;                 /* lower is worse */
 } entry;
 
 typedef struct {
@@ -59,7 +61,8 @@ static double number_of(const json_t *j)
 
 static bool add(evidence *e, const json_t *file, const json_t *c)
 {
-    const char *const id = json_string_value(json_object_get(c, "id")), *const verdict = json_string_value(json_object_get(c, "verdict"));
+    const char *const id = json_string_value(json_object_get(c, "id")), *const verdict = json_string_value(
+                                                                            json_object_get(c, "verdict"));
     const json_t *const limit = json_object_get(c, "limit");
     const char *const device = json_string_value(json_object_get(json_object_get(file, "device"), "slug"));
     const char *const model = json_string_value(json_object_get(json_object_get(file, "model"), "sha256"));
@@ -71,7 +74,10 @@ static bool add(evidence *e, const json_t *file, const json_t *c)
         e->items = more;
         e->cap = cap;
     }
-    entry x = { .id = id, .verdict = verdict, .value = number_of(json_object_get(c, "value")), .noise = number_of(json_object_get(c, "noise_floor")),
+    entry x = { .id = id,
+                .verdict = verdict,
+                .value = number_of(json_object_get(c, "value")),
+                .noise = number_of(json_object_get(c, "noise_floor")),
                 .limit = (double)NAN };
     static const char *const kinds[] = { "max", "min", "equal" };
     for (int k = 0; k < 3; k++)
@@ -96,7 +102,9 @@ static fal_status read_file(evidence *e, const char *path, fal_error *err)
     json_t *const j = json_load_file(path, JSON_REJECT_DUPLICATES, &je);
     if (!j) return fal_fail(err, FAL_ERR_INPUT, NULL, "%s:%d:%d: not JSON: %s", path, je.line, je.column, je.text);
     const json_t *const cases = json_object_get(j, "cases");
-    fal_status st = json_is_array(cases) ? FAL_OK : fal_fail(err, FAL_ERR_INPUT, "name an evidence folder", "%s: 'cases' is missing", path);
+    fal_status st = json_is_array(cases)
+                        ? FAL_OK
+                        : fal_fail(err, FAL_ERR_INPUT, "name an evidence folder", "%s: 'cases' is missing", path);
     for (size_t i = 0; !st && i < json_array_size(cases); i++)
         if (!add(e, j, json_array_get(cases, i))) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "%s: out of memory", path);
     json_array_append_new(e->documents, j);
@@ -131,7 +139,8 @@ static fal_status read_folder(const char *folder, evidence *e, fal_error *err)
             if (!is_json(y->d_name)) continue;
             fal_text path = { 0 };
             fal_text_addf(&path, "%s/%s", fal_text_str(&sub), y->d_name);
-            st = path.failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a path") : read_file(e, fal_text_str(&path), err);
+            st = path.failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a path")
+                             : read_file(e, fal_text_str(&path), err);
             fal_text_free(&path);
         }
         if (files) closedir(files);
@@ -173,7 +182,8 @@ static void print_change(const entry *old, const entry *new, change what, double
         fal_text_print(f, new->verdict, strlen(new->verdict));
         fputc('\n', f);
     } else
-        fprintf(f, "\n           %.6g -> %.6g, worse by %.3g, allowed %.3g; limit %.6g\n", old->value, new->value, worse, allowed, new->limit);
+        fprintf(f, "\n           %.6g -> %.6g, worse by %.3g, allowed %.3g; limit %.6g\n", old->value, new->value,
+                worse, allowed, new->limit);
 }
 
 static tally walk(const evidence *old, const evidence *new, double sigma, json_t *list, FILE *f)
@@ -197,13 +207,18 @@ static tally walk(const evidence *old, const evidence *new, double sigma, json_t
         const change what = compare(x, y, sigma, &worse, &allowed);
         t.compared++;
         if (what == SAME) continue;
-        if (what == DRIFTED) t.drifted++;
-        else t.lost++;
+        if (what == DRIFTED)
+            t.drifted++;
+        else
+            t.lost++;
         if (list)
-            json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "id", fal_json_text(y->id), "what", what == LOST ? "lost" : "drifted",
-                                                  "old", fal_json_number(x->value), "new", fal_json_number(y->value), "worse", fal_json_number(worse),
-                                                  "allowed", fal_json_number(allowed), "verdict", fal_json_text(y->verdict)));
-        else if (shown++ < MOST_SHOWN) print_change(x, y, what, worse, allowed, f);
+            json_array_append_new(list,
+                                  json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "id", fal_json_text(y->id), "what",
+                                            what == LOST ? "lost" : "drifted", "old", fal_json_number(x->value), "new",
+                                            fal_json_number(y->value), "worse", fal_json_number(worse), "allowed",
+                                            fal_json_number(allowed), "verdict", fal_json_text(y->verdict)));
+        else if (shown++ < MOST_SHOWN)
+            print_change(x, y, what, worse, allowed, f);
     }
     if (!list && shown > MOST_SHOWN) fprintf(f, "  ... and %zu more; --json shows all\n", shown - MOST_SHOWN);
     return t;
@@ -229,18 +244,24 @@ static fal_status parse(int argc, char **argv, arguments *a, fal_error *err)
     optind = 0;
     for (int c; (c = getopt_long(argc, argv, ":h", longs, NULL)) != -1;) {
         char *end = NULL;
-        if (c == 'h') a->help = true;
-        else if (c == JSON) a->json = true;
+        if (c == 'h')
+            a->help = true;
+        else if (c == JSON)
+            a->json = true;
         else if (c == SIGMA) {
             a->sigma = strtod(optarg, &end);
             if (end == optarg || *end || !(a->sigma > 0) || !isfinite(a->sigma))
-                return fal_fail(err, FAL_ERR_USAGE, NULL, "drift: --sigma: found '%.60s', expected a number above 0", optarg);
+                return fal_fail(err, FAL_ERR_USAGE, NULL, "drift: --sigma: found '%.60s', expected a number above 0",
+                                optarg);
         } else
-            return fal_fail(err, FAL_ERR_USAGE, "falsify drift --help", c == ':' ? "drift: option '%.60s' needs a value" : "drift: no option is named '%.60s'",
+            return fal_fail(err, FAL_ERR_USAGE, "falsify drift --help",
+                            c == ':' ? "drift: option '%.60s' needs a value" : "drift: no option is named '%.60s'",
                             argv[optind - 1]);
     }
     if (a->help) return FAL_OK;
-    if (argc - optind != 2) return fal_fail(err, FAL_ERR_USAGE, "falsify drift OLD NEW", "drift: expected two evidence folders, found %d", argc - optind);
+    if (argc - optind != 2)
+        return fal_fail(err, FAL_ERR_USAGE, "falsify drift OLD NEW", "drift: expected two evidence folders, found %d",
+                        argc - optind);
     a->old = argv[optind];
     a->new = argv[optind + 1];
     return FAL_OK;
@@ -257,19 +278,23 @@ static fal_status compare_folders(const arguments *a, const fal_cmd_env *env, in
         st = fal_fail(err, FAL_ERR_NOTHING, "evidence of the same cases, device and model can be compared",
                       "drift: %zu cases in %s and %zu in %s have nothing in common", old.n, a->old, new.n, a->new);
     if (!st && list) {
-        json_t *j = json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:O}", "sigma", a->sigma, "compared", (json_int_t)t.compared, "drifted", (json_int_t)t.drifted,
-                              "lost", (json_int_t)t.lost, "only_old", (json_int_t)t.only_old, "only_new", (json_int_t)t.only_new, "changes", list);
+        json_t *j = json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:O}", "sigma", a->sigma, "compared",
+                              (json_int_t)t.compared, "drifted", (json_int_t)t.drifted, "lost", (json_int_t)t.lost,
+                              "only_old", (json_int_t)t.only_old, "only_new", (json_int_t)t.only_new, "changes", list);
         char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-        if (text) fprintf(env->out, "%s\n", text);
-        else st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
+        if (text)
+            fprintf(env->out, "%s\n", text);
+        else
+            st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
         free(text);
         json_decref(j);
     } else if (!st)
-        fprintf(env->out, "compared %zu = steady %zu + drifted %zu + lost %zu; only old %zu, only new %zu\n", t.compared,
-                t.compared - t.drifted - t.lost, t.drifted, t.lost, t.only_old, t.only_new);
+        fprintf(env->out, "compared %zu = steady %zu + drifted %zu + lost %zu; only old %zu, only new %zu\n",
+                t.compared, t.compared - t.drifted - t.lost, t.drifted, t.lost, t.only_old, t.only_new);
     if (!st && t.drifted + t.lost > 0) {
         *status = 1;
-        snprintf(err->message, sizeof err->message, "%zu of %zu cases drifted, %zu do not survive any more", t.drifted, t.compared, t.lost);
+        snprintf(err->message, sizeof err->message, "%zu of %zu cases drifted, %zu do not survive any more", t.drifted,
+                 t.compared, t.lost);
     }
     json_decref(list);
     evidence_free(&old);
@@ -282,7 +307,9 @@ int fal_cmd_drift(int argc, char **argv, const fal_cmd_env *env, fal_error *err)
     arguments a;
     int status = 0;
     fal_status st = parse(argc, argv, &a, err);
-    if (!st && a.help) fputs(help, env->out);
-    else if (!st) st = compare_folders(&a, env, &status, err);
+    if (!st && a.help)
+        fputs(help, env->out);
+    else if (!st)
+        st = compare_folders(&a, env, &status, err);
     return st ? fal_exit_status(st) : status;
 }

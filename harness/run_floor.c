@@ -28,7 +28,9 @@ static void count(const fal_run *run, int i, int *n_cases, int *prompts, uint64_
         bool known = false;
         for (int b = 0; b < a && !known; b++) {
             const fal_case *const e = &plan->cases[b];
-            if (e->blocked || !run->results[b].verdict.has_value || !fal_case_shares_floor(e, k) || strcmp(e->what, k->what) != 0) continue;
+            if (e->blocked || !run->results[b].verdict.has_value || !fal_case_shares_floor(e, k) ||
+                strcmp(e->what, k->what) != 0)
+                continue;
             known = true;
             most = most > run->results[b].verdict.n_positions ? most - run->results[b].verdict.n_positions : 0;
         }
@@ -52,8 +54,9 @@ void fal_run_hold_floors(fal_run *run)
         /* a selection of cases is partial evidence and says so; what it shows of its own cases stands */
         if (n_cases < k->floor_cases || (have_prompts >= prompts && have_positions >= (uint64_t)positions)) continue;
         char why[200];
-        snprintf(why, sizeof why, "%d prompt%s and %llu position%s were judged; the floor of this parity is %d and %d", have_prompts,
-                 have_prompts == 1 ? "" : "s", (unsigned long long)have_positions, have_positions == 1 ? "" : "s", prompts, positions);
+        snprintf(why, sizeof why, "%d prompt%s and %llu position%s were judged; the floor of this parity is %d and %d",
+                 have_prompts, have_prompts == 1 ? "" : "s", (unsigned long long)have_positions,
+                 have_positions == 1 ? "" : "s", prompts, positions);
         mistrust(&run->results[i].verdict, why);
     }
 }

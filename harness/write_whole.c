@@ -3,6 +3,7 @@
 #include "harness/evidence.h"
 #include "harness/text.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -98,4 +99,13 @@ fal_status fal_make_folders(const char *path, fal_error *err)
     }
     fal_text_free(&t);
     return st;
+}
+
+void fal_remove_folder(const char *path)
+{
+    DIR *const d = path ? opendir(path) : NULL;
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) unlinkat(dirfd(d), e->d_name, 0);
+    if (d) closedir(d);
+    if (path) rmdir(path);
 }

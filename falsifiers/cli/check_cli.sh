@@ -265,6 +265,13 @@ if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k 
 
     # interrupted: the rest is not run, what was made is removed
     mkdir "$work/tmp"
+    TMPDIR=$work/tmp "$program" bisect --backend opencl --capsules "$work/caps" >"$work/out" 2>"$work/err" &
+    pid=$!
+    sleep 1
+    kill -INT $pid
+    wait $pid
+    [ $? = 130 ] && ok || bad "a bisection that gets SIGINT is not exit 130"
+    [ -z "$(ls "$work/tmp")" ] && ok || bad "left behind in TMPDIR: $(ls "$work/tmp")"
     for signal in INT TERM; do
         TMPDIR=$work/tmp "$program" run --evidence "$work/ev2" >"$work/out" 2>"$work/err" &
         pid=$!

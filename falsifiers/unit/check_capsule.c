@@ -21,7 +21,11 @@ typedef struct {
     int n_shape;
 } call;
 
-#define P(name, v) { #name, v, NULL }
+#define P(name, v)                                                                                                     \
+    {                                                                                                                  \
+#name, v, NULL                                                                                                 \
+    }
+/* clang-format off: tables */
 static const call calls[] = {
     { "embed", "y", { P(n_tokens, 5), P(n_embd, 512), P(n_vocab, 9), { "type", 0, "Q4_K" } }, 4 },
     { "rmsnorm", "y", { P(n_tokens, 5), P(n_embd, 64) }, 2 },
@@ -31,16 +35,32 @@ static const call calls[] = {
     { "matmul", "y", { P(n_tokens, 4), P(n_in, 6), P(n_out, 7), { "type", 0, "F32" } }, 4 },
     { "qk_norm", "y", { P(n_tokens, 5), P(n_head, 4), P(head_dim, 16) }, 3 },
     { "rope", "y", { P(n_tokens, 6), P(n_head, 4), P(head_dim, 16), P(first_pos, 3), P(n_ctx, 12) }, 5 },
-    { "attention", "y", { P(n_tokens, 6), P(n_head, 6), P(n_head_kv, 3), P(head_dim, 16), P(first_pos, 2), P(n_ctx, 9) }, 6 },
+    { "attention",
+      "y",
+      { P(n_tokens, 6), P(n_head, 6), P(n_head_kv, 3), P(head_dim, 16), P(first_pos, 2), P(n_ctx, 9) },
+      6 },
     { "add", "y", { P(n_tokens, 5), P(n_embd, 8) }, 2 },
     { "softmax", "y", { P(n_rows, 5), P(n_cols, 8) }, 2 },
     { "router", "weights", { P(n_tokens, 5), P(n_expert, 8), P(n_expert_used, 3) }, 3 },
-    { "moe_matmul", "y", { P(n_tokens, 4), P(n_expert, 6), P(n_expert_used, 3), P(n_in, 512), P(n_out, 5), { "type", 0, "Q4_K" } }, 6 },
-    { "moe_matmul", "y", { P(n_tokens, 4), P(n_expert, 6), P(n_expert_used, 3), P(n_in, 512), P(n_out, 5), P(x_per_slot, 1), { "type", 0, "Q6_K" } }, 7 },
+    { "moe_matmul",
+      "y",
+      { P(n_tokens, 4), P(n_expert, 6), P(n_expert_used, 3), P(n_in, 512), P(n_out, 5), { "type", 0, "Q4_K" } },
+      6 },
+    { "moe_matmul",
+      "y",
+      { P(n_tokens, 4),
+        P(n_expert, 6),
+        P(n_expert_used, 3),
+        P(n_in, 512),
+        P(n_out, 5),
+        P(x_per_slot, 1),
+        { "type", 0, "Q6_K" } },
+      7 },
     { "swiglu", "y", { P(n_rows, 5), P(n_ff, 8) }, 2 },
     { "moe_sum", "y", { P(n_tokens, 5), P(n_expert_used, 3), P(n_embd, 8) }, 3 },
     { "argmax", "ids", { P(n_rows, 5), P(n_cols, 8) }, 2 },
 };
+/* clang-format on */
 enum { N_CALLS = sizeof calls / sizeof calls[0] };
 
 /* The call as a capsule, its inputs drawn as fixtures are. */
@@ -66,8 +86,10 @@ static fal_capsule *make(const call *k)
         if (strcmp(name, "fill") == 0 || strcmp(name, "freq_base") == 0) continue;
         fal_capsule_value *to = &c->shape[c->n_shape++];
         snprintf(to->name, sizeof to->name, "%s", name);
-        if (json_is_string(v)) snprintf(to->text, sizeof to->text, "%s", json_string_value(v));
-        else to->number = json_number_value(v);
+        if (json_is_string(v))
+            snprintf(to->text, sizeof to->text, "%s", json_string_value(v));
+        else
+            to->number = json_number_value(v);
     }
     json_decref(params);
     int n;
@@ -98,7 +120,8 @@ static double *run(const fal_capsule *c, size_t *n)
     fal_reference_backend.close(ctx);
     const fal_buffer *out = fal_fixture_buffer(f, c->output);
     double *y = calloc(out->n + 1, sizeof *y);
-    for (size_t i = 0; i < out->n; i++) y[i] = out->dtype == FAL_DTYPE_I32 ? ((int32_t *)out->data)[i] : (double)((float *)out->data)[i];
+    for (size_t i = 0; i < out->n; i++)
+        y[i] = out->dtype == FAL_DTYPE_I32 ? ((int32_t *)out->data)[i] : (double)((float *)out->data)[i];
     *n = out->n;
     fal_fixture_free(f);
     return y;
@@ -166,7 +189,8 @@ START_TEST(a_part_is_part_of_the_whole)
             if (!kept) continue;
             ck_assert_uint_lt(at, n_part);
             const double d = fabs(whole[i] - part[at++]);
-            ck_assert_msg(sums_over(c, *axis) ? d < 1e-5 : !(d > 0), "%s axis %c element %zu: off by %g", k->op, *axis, i, d);
+            ck_assert_msg(sums_over(c, *axis) ? d < 1e-5 : !(d > 0), "%s axis %c element %zu: off by %g", k->op, *axis,
+                          i, d);
         }
         ck_assert_msg(at == n_part, "%s axis %c: %zu of %zu outputs", k->op, *axis, at, n_part);
         free(whole);

@@ -19,7 +19,8 @@ static const fal_prompt prompts[] = { { .name = "one", .tokens = ids, .n_tokens 
                                       { .name = "three", .tokens = ids, .n_tokens = 3 },
                                       { .name = "truth", .from_oracle = "p0" },
                                       { .name = "absent", .from_oracle = "p77" } };
-static const char *const one[] = { "one" }, *const three[] = { "three" }, *const both[] = { "one", "three" }, *const lost[] = { "three", "absent" };
+static const char *const one[] = { "one" }, *const three[] = { "three" }, *const both[] = { "one", "three" },
+                         *const lost[] = { "three", "absent" };
 
 typedef struct {
     fal_check check;
@@ -35,13 +36,24 @@ typedef struct {
 static void plan(world *w, const char *judge, const char *const *names, int n, int floor_prompts, int floor_positions)
 {
     fal_error err = { 0 };
-    w->check = (fal_check){ .name = "x", .observe = FAL_OBSERVE_FORWARD, .judge = judge, .against = FAL_AGAINST_REFERENCE,
-                            .limit = { FAL_LIMIT_MAX, 1e-6, false, 0, "made up" }, .prompts = names, .n_prompts = n,
-                            .floor_prompts = floor_prompts, .floor_positions = floor_positions };
+    w->check = (fal_check){ .name = "x",
+                            .observe = FAL_OBSERVE_FORWARD,
+                            .judge = judge,
+                            .against = FAL_AGAINST_REFERENCE,
+                            .limit = { FAL_LIMIT_MAX, 1e-6, false, 0, "made up" },
+                            .prompts = names,
+                            .n_prompts = n,
+                            .floor_prompts = floor_prompts,
+                            .floor_positions = floor_positions };
     if (strcmp(judge, "finite") == 0) w->check.against = FAL_AGAINST_NONE;
     w->falsifier = (fal_falsifier){ .id = "FALSIFY-X-001", .checks = &w->check, .n_checks = 1 };
-    w->contract = (fal_contract){ .path = "contracts/x-v1.yaml", .stem = "x-v1", .status = "DRAFT", .prompts = prompts, .n_prompts = 4,
-                                  .falsifiers = &w->falsifier, .n_falsifiers = 1 };
+    w->contract = (fal_contract){ .path = "contracts/x-v1.yaml",
+                                  .stem = "x-v1",
+                                  .status = "DRAFT",
+                                  .prompts = prompts,
+                                  .n_prompts = 4,
+                                  .falsifiers = &w->falsifier,
+                                  .n_falsifiers = 1 };
     w->list[0] = &w->contract;
     w->set = (fal_contract_set){ .contracts = w->list, .n_contracts = 1 };
     w->probes = fal_probes_make();
@@ -70,16 +82,11 @@ static const struct {
     int n, prompts, positions;
     bool below;
 } plans[] = {
-    { "rel_l2", one, 1, 0, 0, true },       /* never on one position, whatever the contract says */
-    { "cosine", one, 1, 1, 1, true },
-    { "rel_l2", three, 1, 0, 0, false },
-    { "rel_l2", three, 1, 1, 3, false },
-    { "rel_l2", three, 1, 1, 4, true },
-    { "rel_l2", three, 1, 2, 2, true },
-    { "argmax", both, 2, 2, 4, false },
-    { "argmax", both, 2, 2, 5, true },
-    { "rel_l2", lost, 2, 2, 3, true },      /* what is blocked does not count */
-    { "finite", one, 1, 0, 0, false },      /* no parity */
+    { "rel_l2", one, 1, 0, 0, true }, /* never on one position, whatever the contract says */
+    { "cosine", one, 1, 1, 1, true },   { "rel_l2", three, 1, 0, 0, false }, { "rel_l2", three, 1, 1, 3, false },
+    { "rel_l2", three, 1, 1, 4, true }, { "rel_l2", three, 1, 2, 2, true },  { "argmax", both, 2, 2, 4, false },
+    { "argmax", both, 2, 2, 5, true },  { "rel_l2", lost, 2, 2, 3, true }, /* what is blocked does not count */
+    { "finite", one, 1, 0, 0, false },                                     /* no parity */
 };
 
 /* Rule: a plan that cannot reach the floor says so of every case that would run, and of none that is blocked. */
@@ -90,7 +97,8 @@ START_TEST(a_plan_knows_its_floor)
     ck_assert_int_ge(w.plan->n_cases, 1);
     for (int i = 0; i < w.plan->n_cases; i++) {
         const fal_case *k = &w.plan->cases[i];
-        ck_assert_msg((k->below_floor != NULL) == (plans[_i].below && !k->blocked), "%s: %s", k->id, k->below_floor ? k->below_floor : "not below");
+        ck_assert_msg((k->below_floor != NULL) == (plans[_i].below && !k->blocked), "%s: %s", k->id,
+                      k->below_floor ? k->below_floor : "not below");
     }
     end(&w);
 }
@@ -112,39 +120,51 @@ END_TEST
 /* ---- after: what was judged ---------------------------------------------------------------------------------------- */
 
 static const struct {
-    uint64_t positions[2];      /* judged in each case */
+    uint64_t positions[2]; /* judged in each case */
     fal_verdict_kind kinds[2];
     int floor_cases;
     bool below_floor;
-    fal_verdict_kind expect;    /* of the first case */
+    fal_verdict_kind expect; /* of the first case */
 } runs[] = {
     { { 3, 61 }, { FAL_SURVIVED, FAL_SURVIVED }, 2, false, FAL_SURVIVED },
-    { { 3, 60 }, { FAL_SURVIVED, FAL_SURVIVED }, 2, false, FAL_MISTRUSTED },  /* excused positions do not count */
-    { { 3, 60 }, { FAL_FALSIFIED, FAL_SURVIVED }, 2, false, FAL_FALSIFIED },  /* a refutation needs no floor */
+    { { 3, 60 }, { FAL_SURVIVED, FAL_SURVIVED }, 2, false, FAL_MISTRUSTED }, /* excused positions do not count */
+    { { 3, 60 }, { FAL_FALSIFIED, FAL_SURVIVED }, 2, false, FAL_FALSIFIED }, /* a refutation needs no floor */
     { { 3, 61 }, { FAL_SURVIVED, FAL_SURVIVED }, 2, true, FAL_MISTRUSTED },
     { { 3, 0 }, { FAL_SURVIVED, FAL_CRASHED }, 2, false, FAL_MISTRUSTED },
-    { { 3, 0 }, { FAL_SURVIVED, FAL_NOT_RUN }, 2, false, FAL_SURVIVED },      /* partial evidence, and marked so */
-    { { 3, 61 }, { FAL_SURVIVED, FAL_SURVIVED }, 5, false, FAL_SURVIVED },    /* three cases were deselected */
+    { { 3, 0 }, { FAL_SURVIVED, FAL_NOT_RUN }, 2, false, FAL_SURVIVED },   /* partial evidence, and marked so */
+    { { 3, 61 }, { FAL_SURVIVED, FAL_SURVIVED }, 5, false, FAL_SURVIVED }, /* three cases were deselected */
 };
 
 /* Rule: a parity that was judged on fewer positions than its floor is mistrusted, never survived. */
 START_TEST(a_run_is_held_to_its_floor)
 {
-    const fal_check check = { .name = "x", .observe = FAL_OBSERVE_FORWARD, .judge = "cosine", .against = FAL_AGAINST_REFERENCE, .floor_prompts = 2,
+    const fal_check check = { .name = "x",
+                              .observe = FAL_OBSERVE_FORWARD,
+                              .judge = "cosine",
+                              .against = FAL_AGAINST_REFERENCE,
+                              .floor_prompts = 2,
                               .floor_positions = 64 };
     const fal_falsifier f = { .id = "FALSIFY-X-001" };
     fal_case cases[2];
     fal_result results[2];
     for (int i = 0; i < 2; i++) {
-        cases[i] = (fal_case){ .id = "x", .falsifier = &f, .check = &check, .backend = "opencl", .variant = "", .what = i ? "b" : "a",
-                               .floor_cases = runs[_i].floor_cases, .below_floor = runs[_i].below_floor ? "below" : NULL };
-        results[i] = (fal_result){ .verdict = { .kind = runs[_i].kinds[i], .has_value = runs[_i].kinds[i] <= FAL_FALSIFIED,
+        cases[i] = (fal_case){ .id = "x",
+                               .falsifier = &f,
+                               .check = &check,
+                               .backend = "opencl",
+                               .variant = "",
+                               .what = i ? "b" : "a",
+                               .floor_cases = runs[_i].floor_cases,
+                               .below_floor = runs[_i].below_floor ? "below" : NULL };
+        results[i] = (fal_result){ .verdict = { .kind = runs[_i].kinds[i],
+                                                .has_value = runs[_i].kinds[i] <= FAL_FALSIFIED,
                                                 .n_positions = runs[_i].positions[i] } };
     }
     const fal_plan p = { .cases = cases, .n_cases = 2 };
     fal_run run = { .plan = &p, .results = results };
     fal_run_hold_floors(&run);
-    ck_assert_msg(results[0].verdict.kind == runs[_i].expect, "%s: %s", fal_verdict_name(results[0].verdict.kind), results[0].verdict.reason);
+    ck_assert_msg(results[0].verdict.kind == runs[_i].expect, "%s: %s", fal_verdict_name(results[0].verdict.kind),
+                  results[0].verdict.reason);
     if (runs[_i].expect == FAL_MISTRUSTED) ck_assert_str_ne(results[0].verdict.reason, "");
 }
 END_TEST
@@ -152,13 +172,23 @@ END_TEST
 /* Rule: the same prompt on a second variant is the same prompt. */
 START_TEST(variants_do_not_add_up)
 {
-    const fal_check check = { .name = "x", .observe = FAL_OBSERVE_TEACHER, .judge = "rel_l2", .against = FAL_AGAINST_REFERENCE, .floor_prompts = 1,
+    const fal_check check = { .name = "x",
+                              .observe = FAL_OBSERVE_TEACHER,
+                              .judge = "rel_l2",
+                              .against = FAL_AGAINST_REFERENCE,
+                              .floor_prompts = 1,
                               .floor_positions = 64 };
     const fal_falsifier f = { .id = "FALSIFY-X-001" };
     fal_case cases[2];
     fal_result results[2];
     for (int i = 0; i < 2; i++) {
-        cases[i] = (fal_case){ .id = "x", .falsifier = &f, .check = &check, .backend = "opencl", .variant = i ? "cpu" : "", .what = "a", .floor_cases = 2 };
+        cases[i] = (fal_case){ .id = "x",
+                               .falsifier = &f,
+                               .check = &check,
+                               .backend = "opencl",
+                               .variant = i ? "cpu" : "",
+                               .what = "a",
+                               .floor_cases = 2 };
         results[i] = (fal_result){ .verdict = { .kind = FAL_SURVIVED, .has_value = true, .n_positions = 40 } };
     }
     const fal_plan p = { .cases = cases, .n_cases = 2 };
@@ -205,13 +235,24 @@ END_TEST
 START_TEST(noise_follows_from_lengths)
 {
     const double u = 0x1p-24;
-    const fal_config c = { .n_layer = 4, .n_embd = 256, .n_head = 8, .n_head_kv = 2, .head_dim = 64, .n_expert = 16, .n_expert_used = 4, .n_ff = 256,
+    const fal_config c = { .n_layer = 4,
+                           .n_embd = 256,
+                           .n_head = 8,
+                           .n_head_kv = 2,
+                           .head_dim = 64,
+                           .n_expert = 16,
+                           .n_expert_used = 4,
+                           .n_ff = 256,
                            .n_vocab = 2048 };
     const char *const taps[] = { "blk.*.attn_output" };
     const fal_param dims[] = { { "n_tokens", 1, NULL }, { "n_in", 2048, NULL }, { "n_out", 7, NULL } };
     const fal_params shape = { dims, 3 };
-    fal_check check = { .observe = FAL_OBSERVE_TEACHER, .judge = "rel_l2", .against = FAL_AGAINST_REFERENCE, .limit = { FAL_LIMIT_MAX, 1e-5, false, 0, "" },
-                        .taps = taps, .n_taps = 1 };
+    fal_check check = { .observe = FAL_OBSERVE_TEACHER,
+                        .judge = "rel_l2",
+                        .against = FAL_AGAINST_REFERENCE,
+                        .limit = { FAL_LIMIT_MAX, 1e-5, false, 0, "" },
+                        .taps = taps,
+                        .n_taps = 1 };
     double op = 0, pass = 0, cosine = 0, deep = 0, v = -1;
     ck_assert(fal_noise_of(&check, &c, &op));
     ck_assert_double_eq_tol(op, (0.3 * sqrt(512) + 0.3) * u, 1e-12);
@@ -227,7 +268,11 @@ START_TEST(noise_follows_from_lengths)
     ck_assert_double_eq_tol(1 - cosine, pass * pass / 2, 1e-16);
     check.judge = "rel_l2";
     ck_assert(!fal_noise_of(&check, NULL, &v)); /* nothing is known of the model */
-    check = (fal_check){ .observe = FAL_OBSERVE_OP, .judge = "rel_l2", .op = "matmul", .shapes = &shape, .n_shapes = 1,
+    check = (fal_check){ .observe = FAL_OBSERVE_OP,
+                         .judge = "rel_l2",
+                         .op = "matmul",
+                         .shapes = &shape,
+                         .n_shapes = 1,
                          .limit = { FAL_LIMIT_MAX, 1e-5, false, 0, "" } };
     ck_assert(fal_noise_of(&check, NULL, &v));
     ck_assert_double_eq_tol(v, (0.3 * sqrt(2048) + 0.3) * u, 1e-12);

@@ -9,7 +9,8 @@
 
 Suite *fal_suite_opencl_bisect(void);
 
-static const int32_t tokens[] = { 1420, 364, 258, 1919, 472, 72, 1180, 555, 1791, 733, 790, 11, 334, 258, 260, 279, 295, 538 };
+static const int32_t tokens[] = { 1420, 364, 258, 1919, 472, 72,  1180, 555, 1791,
+                                  733,  790, 11,  334,  258, 260, 279,  295, 538 };
 static const int32_t *const requests[] = { tokens };
 static const int lengths[] = { 18 };
 static const char *const names[] = { "p0" };
@@ -28,9 +29,19 @@ static void set_up(scene *s, const char *program, const char *variant)
     static const char *const paths[] = { "contracts" };
     *s = (scene){ .folder = "/tmp/falsify-check-XXXXXX" };
     ck_assert_ptr_nonnull(mkdtemp(s->folder));
-    ck_assert_msg(fal_contract_set_load(paths, 1, &s->contracts, &s->diagnoses, &s->err) == FAL_OK, "%s", s->err.message);
-    const fal_bisect_in in = { .program = program, .tmp = s->folder, .model = model, .backend = "opencl", .variant = variant, .tokens = requests,
-                               .n_tokens = lengths, .names = names, .n_requests = 1, .contracts = s->contracts, .timeout_s = 300 };
+    ck_assert_msg(fal_contract_set_load(paths, 1, &s->contracts, &s->diagnoses, &s->err) == FAL_OK, "%s",
+                  s->err.message);
+    const fal_bisect_in in = { .program = program,
+                               .tmp = s->folder,
+                               .model = model,
+                               .backend = "opencl",
+                               .variant = variant,
+                               .tokens = requests,
+                               .n_tokens = lengths,
+                               .names = names,
+                               .n_requests = 1,
+                               .contracts = s->contracts,
+                               .timeout_s = 300 };
     ck_assert_msg(fal_bisect_make(&in, &s->b, &s->err) == FAL_OK, "%s", s->err.message);
     char capsules[80];
     snprintf(capsules, sizeof capsules, "%s/capsules", s->folder);
@@ -124,7 +135,8 @@ START_TEST(broken_blocks_are_named)
     is_place(s.b, "blk.2.moe_gate", "blk.2.ffn_gate_exps.weight", 4, 100, 0);
     /* what follows is right by itself and carries the error all the same */
     const fal_divergence_row *after = &s.b->table.rows[row_named(s.b, "blk.1.l_out")];
-    ck_assert(after->pass[FAL_PASS_LOCAL].value < 1e-6 && after->pass[FAL_PASS_FREE].value > 1e-5 && after->pass[FAL_PASS_PINNED].value > 1e-5);
+    ck_assert(after->pass[FAL_PASS_LOCAL].value < 1e-6 && after->pass[FAL_PASS_FREE].value > 1e-5 &&
+              after->pass[FAL_PASS_PINNED].value > 1e-5);
 
     fal_capsule *c = NULL;
     fal_observation *file = NULL;
@@ -182,7 +194,8 @@ START_TEST(broken_ops_and_what_lies_between_them)
     ck_assert_str_eq(c->op, "rope");
     ck_assert_double_eq(fal_capsule_get(c, "n_tokens", 0), 1);
     ck_assert_double_eq(fal_capsule_get(c, "n_head", 0), 1);
-    ck_assert_int_gt((int)fal_capsule_get(c, "first_pos", 0), 0); /* at position 0 the sine is 0 and the sign does not show */
+    ck_assert_int_gt((int)fal_capsule_get(c, "first_pos", 0),
+                     0); /* at position 0 the sine is 0 and the sign does not show */
     tear_down(&s);
 }
 END_TEST
@@ -194,8 +207,18 @@ START_TEST(a_missing_device_is_blocked)
     scene s = { 0 };
     char reason[300];
     ck_assert_int_eq(fal_contract_set_load(paths, 1, &s.contracts, &s.diagnoses, &s.err), FAL_OK);
-    const fal_bisect_in in = { .program = FAL_PROGRAM, .tmp = "/tmp", .model = model, .backend = "opencl", .variant = "", .device = "no such device",
-                               .tokens = requests, .n_tokens = lengths, .names = names, .n_requests = 1, .contracts = s.contracts, .timeout_s = 60 };
+    const fal_bisect_in in = { .program = FAL_PROGRAM,
+                               .tmp = "/tmp",
+                               .model = model,
+                               .backend = "opencl",
+                               .variant = "",
+                               .device = "no such device",
+                               .tokens = requests,
+                               .n_tokens = lengths,
+                               .names = names,
+                               .n_requests = 1,
+                               .contracts = s.contracts,
+                               .timeout_s = 60 };
     ck_assert_int_eq(fal_bisect_make(&in, &s.b, &s.err), FAL_OK);
     ck_assert_int_eq(s.b->counts.within, 0);
     ck_assert_int_eq(s.b->counts.not_observed, s.b->counts.planned);
