@@ -16,13 +16,14 @@ enum { MOST_CAPSULES = 8, MOST_PLACES = 16, SHRINK_S = 30 };
 
 static bool is_parity(const fal_check *c)
 {
-    return c->against == FAL_AGAINST_REFERENCE && !c->sequence && !c->decode &&
+    return c->against == FAL_AGAINST_REFERENCE && !c->sequence &&
            (c->observe == FAL_OBSERVE_TEACHER || c->observe == FAL_OBSERVE_FORWARD || c->observe == FAL_OBSERVE_PINNED);
 }
 
 static bool same_target(const fal_case *a, const fal_case *b)
 {
-    return strcmp(a->backend, b->backend) == 0 && strcmp(a->variant, b->variant) == 0;
+    return strcmp(a->backend, b->backend) == 0 && strcmp(a->variant, b->variant) == 0 &&
+           a->check->decode == b->check->decode;
 }
 
 static void note_capsule(fal_result *r, const char *path)
@@ -56,6 +57,8 @@ static void bisect(fal_run *run, int i, const fal_aftermath_in *in, fal_aftermat
                               .model = plan->model,
                               .backend = k->backend,
                               .variant = k->variant,
+                              .mirror = fal_params_text(&k->check->with, "mirror", NULL),
+                              .decode = k->check->decode,
                               .device = k->device && strcmp(k->backend, "reference") != 0 ? s->device : NULL,
                               .tokens = s->tokens,
                               .n_tokens = s->n_tokens,
@@ -97,7 +100,8 @@ static void bisect_parities(fal_run *run, const fal_aftermath_in *in, fal_afterm
         bool done = false;
         for (int b = 0; b < out->n && !done; b++)
             done = strcmp(out->bisects[b]->in.backend, plan->cases[i].backend) == 0 &&
-                   strcmp(out->bisects[b]->in.variant, plan->cases[i].variant) == 0;
+                   strcmp(out->bisects[b]->in.variant, plan->cases[i].variant) == 0 &&
+                   out->bisects[b]->in.decode == plan->cases[i].check->decode;
         if (done) continue;
         int pick = i;
         for (int c = i + 1; c < plan->n_cases; c++)

@@ -35,9 +35,36 @@ static bool is_about(const fal_check *c, const char *backend)
     return false;
 }
 
-/* The limits of the teacher-forced checks; returns the check that says what a near-tie of the router is, or NULL. */
-static const fal_check *take_limits(const fal_bisect_in *in, bool full_size, fal_divergence_table *t)
+/* A check that names a variant is about that one alone; the others are about the exact class, on whatever kernels. */
+static bool is_about_variant(const fal_check *c, const fal_bisect_in *in)
 {
+    const char *const own = fal_params_text(&c->with, "variant", NULL);
+    if (own) return strcmp(own, in->variant) == 0 && c->decode == in->decode;
+    return strcmp(in->variant, "") == 0 || strcmp(in->variant, "cpu") == 0;
+}
+
+/* A fused variant shows only the sites that its checks name: all others leave the table. */
+static void keep_named(fal_bisect *b, const fal_check *c)
+{
+    b->fused = true;
+    for (int i = 0; i < c->n_taps && b->n_taps < (int)(sizeof b->taps / sizeof b->taps[0]); i++)
+        b->taps[b->n_taps++] = c->taps[i];
+}
+
+static bool is_named(const fal_bisect *b, const char *site)
+{
+    for (int i = 0; i < b->n_taps; i++)
+        if (fal_glob_match(b->taps[i], site)) return true;
+    return false;
+}
+
+/* Limits and sites, from the teacher-forced checks; returns the check that says what a near-tie of the router is, or
+   NULL. */
+static const fal_check *take_limits(fal_bisect *b, bool full_size)
+{
+    static const char *const all = "all";
+    const fal_bisect_in *const in = &b->in;
+    fal_divergence_table *const t = &b->table;
     const fal_check *router = NULL;
     for (int i = 0; i < in->contracts->n_contracts; i++) {
         const fal_contract *const contract = in->contracts->contracts[i];
@@ -45,13 +72,23 @@ static const fal_check *take_limits(const fal_bisect_in *in, bool full_size, fal
             const fal_falsifier *const f = &contract->falsifiers[j];
             for (int k = 0; k < f->n_checks && !f->retired; k++) {
                 fal_check c = f->checks[k];
-                if (c.against != FAL_AGAINST_REFERENCE || !is_about(&c, in->backend)) continue;
+                if (c.against != FAL_AGAINST_REFERENCE || !is_about(&c, in->backend) || !is_about_variant(&c, in)) continue;
                 if (full_size && c.has_limit_full_size) c.limit = c.limit_full_size;
-                if (c.observe == FAL_OBSERVE_TEACHER && strcmp(c.judge, "rel_l2") == 0) fal_divergence_limit(t, &c);
                 if (!router && strcmp(c.judge, "router_sets") == 0) router = &f->checks[k];
+                if (c.observe != FAL_OBSERVE_TEACHER || strcmp(c.judge, "rel_l2") != 0) continue;
+                fal_divergence_limit(t, &c);
+                if (fal_params_text(&c.with, "variant", NULL)) keep_named(b, &f->checks[k]);
             }
         }
     }
+    if (!b->fused) {
+        b->taps[b->n_taps++] = all;
+        return router;
+    }
+    int n = 0;
+    for (int i = 0; i < t->n; i++)
+        if (is_named(b, t->rows[i].tap.name)) t->rows[n++] = t->rows[i];
+    t->n = n;
     return router;
 }
 
@@ -104,9 +141,9 @@ static void remove_file(fal_bisect *b, fal_bisect_step s)
 /* One observation, by a process that may die of it. */
 static bool observe(fal_bisect *b, fal_bisect_step s, fal_observer *o)
 {
-    static const char *const all[] = { "all" };
     static const fal_observe_kind kinds[FAL_N_STEPS] = { FAL_OBSERVE_FORWARD, FAL_OBSERVE_TEACHER, FAL_OBSERVE_FORWARD,
                                                          FAL_OBSERVE_PINNED };
+    static const char *const all[] = { "all" };
     const bool reference = s == FAL_STEP_REFERENCE;
     fal_text path = { 0 };
     fal_text_addf(&path, "%s/%d.safetensors", b->folder, (int)s);
@@ -119,14 +156,15 @@ static bool observe(fal_bisect *b, fal_bisect_step s, fal_observer *o)
     b->paths[s] = path.data;
     const fal_spec spec = { .kind = kinds[s],
                             .backend = reference ? "reference" : b->in.backend,
-                            .variant = reference ? "" : b->in.variant,
+                            .variant = !reference ? b->in.variant : b->in.mirror ? b->in.mirror : "",
                             .device = reference || !b->in.device ? "" : b->in.device,
                             .model = b->in.model,
                             .tokens = b->in.tokens,
                             .n_tokens = b->in.n_tokens,
                             .n_requests = b->in.n_requests,
-                            .taps = all,
-                            .n_taps = 1,
+                            .decode = !reference && b->in.decode,
+                            .taps = reference ? all : b->taps,
+                            .n_taps = reference ? 1 : b->n_taps,
                             .inputs = s == FAL_STEP_TEACHER ? b->paths[FAL_STEP_REFERENCE] : NULL,
                             .pin = s == FAL_STEP_PINNED ? b->paths[FAL_STEP_REFERENCE] : NULL,
                             .out = b->paths[s] };
@@ -216,7 +254,7 @@ fal_status fal_bisect_make(const fal_bisect_in *in, fal_bisect **out, fal_error 
         fal_observer_know(reference, in->known);
         fal_observer_know(trial, in->known);
     }
-    const fal_check *router = take_limits(in, b->model->tensor_bytes >= FAL_FULL_SIZE_BYTES, &b->table);
+    const fal_check *router = take_limits(b, b->model->tensor_bytes >= FAL_FULL_SIZE_BYTES);
     b->made[FAL_STEP_REFERENCE] = observe(b, FAL_STEP_REFERENCE, reference);
     for (int s = FAL_STEP_TEACHER; s < FAL_N_STEPS && b->made[FAL_STEP_REFERENCE]; s++) {
         if (in->stop && *in->stop) break;

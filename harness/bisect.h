@@ -13,6 +13,8 @@ const char *fal_bisect_step_name(fal_bisect_step s);
 typedef struct {
     const char *program, *tmp; /* own binary; folder for observation files, which need disk for every layer and no memory */
     const char *model, *backend, *variant, *device; /* device NULL: the first usable */
+    const char *mirror; /* variant of the reference that performs the declared arithmetic; NULL or empty: the exact one */
+    bool decode;        /* token by token, as the checks of a fused variant do */
     const int32_t *const *tokens;
     const int *n_tokens;
     const char *const *names; /* of the prompts */
@@ -60,6 +62,9 @@ typedef struct {
     char *folder;
     json_t *ran;                    /* about.ran of the teacher-forced pass, or NULL */
     fal_bisect_counts counts;
+    const char *taps[62];           /* what is observed: all sites, or those that the checks of a fused variant name */
+    int n_taps;
+    bool fused;                     /* a variant with checks of its own, whose sites are not single ops */
     int first;                      /* row of the first divergence, or -1 */
     fal_bisect_place *places;       /* [table.n]; NULL before fal_bisect_find */
     fal_bisect_capsule capsule;

@@ -228,7 +228,8 @@ fal_status fal_bisect_find(fal_bisect *b, const char *folder, const char *name, 
         fal_bisect_place *const p = &b->places[i];
         if (!r->breaks) continue;
         find_place(b, r, reference, p);
-        if (n >= most || (b->in.stop && *b->in.stop)) continue;
+        /* a site of a fused variant is several ops, and alone they run by other kernels */
+        if (b->fused || n >= most || (b->in.stop && *b->in.stop)) continue;
         n++;
         fal_capsule *c = NULL;
         fal_attempt a;
@@ -243,7 +244,8 @@ fal_status fal_bisect_find(fal_bisect *b, const char *folder, const char *name, 
     }
     if (folder && !b->capsule.call)
         snprintf(b->capsule.why, sizeof b->capsule.why,
-                 "no broken op fails by itself: look at what lies between ops (cache, buffers, order)");
+                 b->fused ? "sites of a fused variant are several ops, and a capsule holds one"
+                          : "no broken op fails by itself: look at what lies between ops (cache, buffers, order)");
     if (b->in.progress) {
         fputs("\r\033[K", b->in.progress);
         fflush(b->in.progress);

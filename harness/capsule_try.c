@@ -159,6 +159,14 @@ static void judge_by_contract(const fal_capsule *c, const fal_capsule_outputs *o
 
 /* ---- running ------------------------------------------------------------------------------------------------------ */
 
+/* The reference, or the variant of it that performs the declared arithmetic. */
+static const char *mirror_of(const fal_capsule *c)
+{
+    for (int i = 0; i < c->n_with; i++)
+        if (strcmp(c->with[i].name, "mirror") == 0) return c->with[i].text;
+    return "";
+}
+
 static void take_device(const fal_observation *o, fal_attempt *a)
 {
     const json_t *const d = json_object_get(json_object_get(o->about, "ran"), "device");
@@ -197,7 +205,8 @@ void fal_capsule_try(fal_bench *b, const fal_capsule *c, fal_attempt *a, fal_cap
         if (a->outcome.kind == FAL_OUTCOME_DONE) {
             fal_outcome reference = { 0 };
             spec.backend = "reference";
-            spec.variant = spec.device = "";
+            spec.variant = mirror_of(c);
+            spec.device = "";
             spec.out = want;
             fal_observer_run(b->reference, &spec, b->timeout_s, b->stop, &reference);
             if (reference.kind != FAL_OUTCOME_DONE)

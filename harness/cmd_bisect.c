@@ -17,12 +17,13 @@ typedef struct {
     const char *names[MOST_PROMPTS];
     int n;
     const char *blocked, *hint;
-    bool required, has_device;
+    bool required, has_device, decode;
+    const char *mirror; /* variant of the reference */
 } target;
 
 static bool is_parity(const fal_check *c)
 {
-    return c->against == FAL_AGAINST_REFERENCE && !c->sequence && !c->decode &&
+    return c->against == FAL_AGAINST_REFERENCE && !c->sequence &&
            (c->observe == FAL_OBSERVE_TEACHER || c->observe == FAL_OBSERVE_FORWARD || c->observe == FAL_OBSERVE_PINNED);
 }
 
@@ -58,11 +59,14 @@ static int find_targets(const fal_plan *plan, const fal_options *o, target *targ
         const fal_case *const k = &plan->cases[i];
         if (!is_parity(k->check) || (!filtered && k->check->observe != FAL_OBSERVE_TEACHER)) continue;
         int t = 0;
-        while (t < n && (strcmp(targets[t].backend, k->backend) != 0 || strcmp(targets[t].variant, k->variant) != 0))
+        while (t < n && (strcmp(targets[t].backend, k->backend) != 0 || strcmp(targets[t].variant, k->variant) != 0 ||
+                         targets[t].decode != k->check->decode))
             t++;
         if (t == n) {
             if (n == cap) continue;
-            targets[n++] = (target){ .backend = k->backend, .variant = k->variant };
+            targets[n++] = (target){ .backend = k->backend, .variant = k->variant,
+                                     .decode = k->check->decode,
+                                     .mirror = fal_params_text(&k->check->with, "mirror", NULL) };
         }
         targets[t].required |= k->required;
         targets[t].has_device |= k->device != NULL;
@@ -93,6 +97,8 @@ static fal_status bisect_one(const fal_prepared *p, const target *t, const fal_c
                                .model = p->paths.model,
                                .backend = t->backend,
                                .variant = t->variant,
+                               .mirror = t->mirror,
+                               .decode = t->decode,
                                .device = o->device,
                                .tokens = t->tokens,
                                .n_tokens = t->n_tokens,

@@ -200,6 +200,63 @@ START_TEST(broken_ops_and_what_lies_between_them)
 }
 END_TEST
 
+/* Rule: a check that names a variant is about that one alone: its sites, its limit, its way of feeding tokens and the
+   variant of the reference that it names; the exact class does not borrow from it. */
+START_TEST(variants_have_checks_of_their_own)
+{
+    const char *const taps[] = { "blk.*.q", "blk.*.attn" };
+    const fal_param with[] = { { "variant", 0, "cpu" } };
+    const fal_check check = { .name = "x",
+                              .observe = FAL_OBSERVE_TEACHER,
+                              .judge = "rel_l2",
+                              .against = FAL_AGAINST_REFERENCE,
+                              .limit = { FAL_LIMIT_MAX, 1e-5, false, 0, "made up" },
+                              .decode = true,
+                              .taps = taps,
+                              .n_taps = 2,
+                              .with = { with, 1 } };
+    const fal_falsifier f = { .id = "FALSIFY-X-001", .checks = &check, .n_checks = 1 };
+    const fal_contract contract = { .path = "x.yaml", .stem = "x-v1", .falsifiers = &f, .n_falsifiers = 1 };
+    const fal_contract *const list[] = { &contract };
+    const fal_contract_set set = { .contracts = list, .n_contracts = 1 };
+    static const struct {
+        const char *variant, *mirror;
+        bool decode;
+        int planned, beyond, unjudged;
+    } ways[] = {
+        { "cpu", NULL, true, 8, 0, 0 },
+        { "cpu", "kv16", true, 8, 4, 0 }, /* a cache of f32 held against one of f16: attention differs, q does not */
+        { "", NULL, false, 91, 0, 87 },   /* only expert ids have a limit by definition */
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        fal_bisect *b = NULL;
+        fal_error err = { 0 };
+        const fal_bisect_in in = { .program = FAL_PROGRAM,
+                                   .tmp = "/tmp",
+                                   .model = model,
+                                   .backend = "opencl",
+                                   .variant = ways[i].variant,
+                                   .mirror = ways[i].mirror,
+                                   .decode = ways[i].decode,
+                                   .tokens = requests,
+                                   .n_tokens = lengths,
+                                   .names = names,
+                                   .n_requests = 1,
+                                   .contracts = &set,
+                                   .timeout_s = 300 };
+        ck_assert_msg(fal_bisect_make(&in, &b, &err) == FAL_OK, "%s", err.message);
+        ck_assert_msg(b->made[FAL_STEP_TEACHER], "%s", b->outcomes[FAL_STEP_TEACHER].error.message);
+        ck_assert_int_eq(b->counts.planned, ways[i].planned);
+        ck_assert_int_eq(b->counts.beyond, ways[i].beyond);
+        ck_assert_int_eq(b->counts.unjudged, ways[i].unjudged);
+        if (ways[i].beyond) ck_assert_str_eq(b->table.rows[b->first].tap.name, "blk.0.attn");
+        ck_assert_int_eq(fal_bisect_find(b, "/tmp/never-made", NULL, 10, 10, &err), FAL_OK);
+        ck_assert_ptr_null(b->capsule.path);
+        fal_bisect_free(b);
+    }
+}
+END_TEST
+
 /* Rule: a backend that is not there is blocked, and nothing is counted as within. */
 START_TEST(a_missing_device_is_blocked)
 {
@@ -238,6 +295,7 @@ Suite *fal_suite_opencl_bisect(void)
     tcase_add_test(t, a_right_backend_is_within);
     tcase_add_test(t, broken_blocks_are_named);
     tcase_add_test(t, broken_ops_and_what_lies_between_them);
+    tcase_add_test(t, variants_have_checks_of_their_own);
     tcase_add_test(t, a_missing_device_is_blocked);
     suite_add_tcase(s, t);
     return s;
