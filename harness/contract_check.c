@@ -251,10 +251,10 @@ static void hold_to_floor(fal_contract_file *f, const fal_yaml_node *node, const
 {
     const int64_t positions = positions_of(&f->contract, names, n);
     if (n < check->floor_prompts)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-020", FAL_AT(node), NULL, "the floor asks for %d prompts, but '%s' has %d", check->floor_prompts,
+        fal_diagnose(&f->d, FAL_RULE_CON_024, FAL_AT(node), NULL, "the floor asks for %d prompts, but '%s' has %d", check->floor_prompts,
                      key, n);
     if (positions >= 0 && positions < check->floor_positions)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-020", FAL_AT(node), NULL, "the floor asks for %d positions, but '%s' has %lld",
+        fal_diagnose(&f->d, FAL_RULE_CON_024, FAL_AT(node), NULL, "the floor asks for %d positions, but '%s' has %lld",
                      check->floor_positions, key, (long long)positions);
 }
 
@@ -267,7 +267,7 @@ static void read_floor(fal_contract_file *f, const fal_yaml_node *node, fal_chec
     fal_keys_read(f, node, "a floor", floor_keys, N_FLOOR_KEYS, check, found);
     if (f->d.n_errors != before) return;
     if (check->against != FAL_AGAINST_REFERENCE && check->against != FAL_AGAINST_ORACLE)
-        fal_diagnose(&f->d, FAL_MISTAKE, "CON-009", FAL_AT(node), "leave it out", "a floor is for parity with the reference or the oracle");
+        fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(node), "leave it out", "a floor is for parity with the reference or the oracle");
     if (check->n_prompts) hold_to_floor(f, node, check, "prompts", check->prompts, check->n_prompts);
     if (check->n_prompts_full_size)
         hold_to_floor(f, node, check, "prompts_full_size", check->prompts_full_size, check->n_prompts_full_size);
@@ -438,4 +438,5 @@ bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *
 }
 
 const fal_object fal_object_check = { "check", keys, N_KEYS };
+const fal_object fal_object_floor = { "floor", floor_keys, N_FLOOR_KEYS };
 const fal_object fal_object_limit = { "limit", limit_keys, N_LIMIT_KEYS };

@@ -159,9 +159,9 @@ static const change changes[] = {
     { "CON-010", "limit: {max: 0}\n", "limit: {max: 0}\n        limit_full_size: {min: 0}\n", "{min" },
     { "CON-010", "limit: {max: 0}\n", "limit: {max: 0}\n        limit_full_size: {}\n", "{}" },
     /* floors */
-    { "CON-020", "        prompts: [truth-0, short]\n", "        prompts: [truth-0, short]\n        prompts_full_size: [short]\n", "{prompts: 2" },
+    { "CON-024", "        prompts: [truth-0, short]\n", "        prompts: [truth-0, short]\n        prompts_full_size: [short]\n", "{prompts: 2" },
     { "CON-009", "basis: counted, prompts: [short]}", "basis: counted, prompts: [short], floor: {prompts: 1, positions: 1}}", "{prompts: 1" },
-    { "CON-020", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        prompts_full_size: [short]\n        floor: {prompts: 1, positions: 4}\n", "{prompts: 1" },
+    { "CON-024", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        prompts_full_size: [short]\n        floor: {prompts: 1, positions: 4}\n", "{prompts: 1" },
     { "CON-002", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        floor: {prompts: 1}\n", "prompts: 1}" },
     { "CON-008", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        floor: {prompts: 1, positions: 0}\n", "0}" },
     { "CON-001", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        floor: {prompts: 1, position: 3}\n", "position" },
