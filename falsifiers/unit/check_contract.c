@@ -135,8 +135,6 @@ START_TEST(every_key_of_checks_arrives)
     ck_assert_str_eq(k->prompts[0], "truth-0");
     ck_assert(k->sequence && k->again && k->decode);
     ck_assert_int_eq(k->n_greedy, 8);
-    ck_assert_int_eq(k->floor_prompts, 2);
-    ck_assert_int_eq(k->floor_positions, 3);
     ck_assert_int_eq(k->n_taps, 3);
     ck_assert_str_eq(k->taps[1], "blk.*.attn");
     ck_assert_double_eq(fal_params_number(&k->with, "excuse_flips", 0), 1); /* true is 1, not text that nobody reads */

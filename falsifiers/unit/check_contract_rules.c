@@ -159,7 +159,7 @@ static const change changes[] = {
     { "CON-010", "limit: {max: 0}\n", "limit: {max: 0}\n        limit_full_size: {min: 0}\n", "{min" },
     { "CON-010", "limit: {max: 0}\n", "limit: {max: 0}\n        limit_full_size: {}\n", "{}" },
     /* floors */
-    { "CON-024", "        prompts: [truth-0, short]\n", "        prompts: [truth-0, short]\n        prompts_full_size: [short]\n", "{prompts: 2" },
+    { "CON-024", "        prompts: [truth-0, short]\n", "        prompts: [truth-0, short]\n        floor: {prompts: 3, positions: 2}\n", "{prompts: 3" },
     { "CON-009", "basis: counted, prompts: [short]}", "basis: counted, prompts: [short], floor: {prompts: 1, positions: 1}}", "{prompts: 1" },
     { "CON-024", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        prompts_full_size: [short]\n        floor: {prompts: 1, positions: 4}\n", "{prompts: 1" },
     { "CON-002", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        floor: {prompts: 1}\n", "prompts: 1}" },
