@@ -1,5 +1,6 @@
 /* Judging one case: finds the judgement, runs it, applies the limit, and writes the sentence that explains it. */
 #include "falsifiers/judgement.h"
+#include "falsifiers/noise.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -276,6 +277,7 @@ void fal_judge(const fal_evidence_in *in, fal_verdict *out)
     j->judge(in, out);
     if (out->has_value) {
         apply_limit(&in->check->limit, out);
+        out->has_noise = fal_noise_of(in->check, in->config, &out->noise);
     } else if (out->kind == FAL_NOT_RUN || out->kind == FAL_SURVIVED) {
         fal_stop(out, FAL_ERROR, "judgement %s gave no value", j->name);
     }

@@ -137,6 +137,7 @@ typedef struct {
     bool too_many_excused;   /* more than with.max_excused_share of n_sets */
     bool has_neighbours, neighbours_differ; /* some set differs from the one at the next position */
     bool all_used;           /* every expert is used, so sets cannot differ */
+    double widest_gap;       /* of the reference's logits over all sets that differ; NaN: one was no set of experts */
 } fal_flips;
 /* what    Compares the expert sets of request r over the layers of list whose tap is expert_ids, and adds to *flips
            (zero-initialised). *first_excused: lowest position of this request with an excused flip, or -1. With report,

@@ -140,6 +140,7 @@ void fal_judge_rows(const fal_evidence_in *in, fal_metric_fn metric, bool lower,
     if (!excuse_flips(in, &list, n_requests, &excuse, out)) goto out;
     for (int r = 0; r < n_requests; r++) {
         if (!excuse_from(in, &list, r, &excuse, out)) goto out;
+        size_t fewest = SIZE_MAX; /* of all sites: a position counts when every site was compared there */
         for (int i = 0; i < list.n; i++) {
             fal_pair pair;
             if (excuses && decides_flips(list.items[i].site)) continue;
@@ -151,12 +152,14 @@ void fal_judge_rows(const fal_evidence_in *in, fal_metric_fn metric, bool lower,
                 continue;
             }
             leave_out(&excuse, &pair);
+            if (fewest > pair.n_rows) fewest = pair.n_rows;
             double here;
             results[i].beyond += fal_scan_pair(&scan, in, in->got, r, list.items[i].name, &pair, &here, out);
             results[i].rows += pair.n_rows;
             if (lower) fal_lower(&results[i].worst, here);
             else fal_higher(&results[i].worst, here);
         }
+        if (fewest < SIZE_MAX) out->n_positions += fewest;
     }
     if (!patterns_compared(in, &list, results, out)) goto out;
     if (scan.rows == 0 && excuse.rows > 0) {
@@ -262,6 +265,7 @@ void fal_judge_argmax(const fal_evidence_in *in, fal_verdict *out)
     fal_give(out, (double)c.differ, c.n, "%llu of %llu positions differ, %llu more are excused by router near-ties%s",
              (unsigned long long)c.differ, (unsigned long long)c.n, (unsigned long long)c.excused,
              flips.too_many_excused ? " (none: too many flips)" : "");
+    out->n_positions = c.n - c.after_flip;
     if (c.n == 0) goto out;
     if (!c.any_nonzero) fal_doubt(out, "all logits are zero");
     if (c.has_many && !c.varies)
@@ -282,6 +286,9 @@ void fal_judge_router_sets(const fal_evidence_in *in, fal_verdict *out)
     for (int r = 0; r < n_requests; r++)
         if (!fal_flips_add(in, &list, r, true, &f, &first, out)) goto out;
     fal_flips_close(in, &f);
+    uint64_t n_layers = 0;
+    for (int i = 0; i < list.n; i++) n_layers += list.items[i].site == FAL_SITE_expert_ids;
+    out->n_positions = n_layers ? f.n_sets / n_layers : 0;
     fal_give(out, (double)f.n_unexcused, f.n_sets,
              "%llu of %llu expert sets differ, %llu more are near-ties of the reference%s",
              (unsigned long long)f.n_unexcused, (unsigned long long)f.n_sets, (unsigned long long)f.n_excused,

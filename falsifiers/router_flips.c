@@ -116,6 +116,7 @@ bool fal_flips_add(const fal_evidence_in *in, const fal_tap_list *list, int requ
             if (valid && same_set(got, want)) continue;
             const double gap = valid ? exchange_gap(got, want, scale) : NAN, limit = limit_of(in, scale);
             const bool excused = fabs(gap) < limit;
+            fal_higher(&flips->widest_gap, fabs(gap));
             if (report)
                 report_flip(in, request, tap, &ids, i, gap, limit, excused, !excused && flips->n_unexcused == 0, out);
             if (excused) {

@@ -93,14 +93,14 @@ static void add_prompts(fal_text *t, const char *key, const fal_contract *c, con
     }
 }
 
-const char *const fal_claim_keys[] = { "name",     "observe",  "judge",
-                                       "against",  "limit",    "limit_full_size",
-                                       "backends", "prompts",  "prompts_full_size",
-                                       "sequence", "again",    "decode",
-                                       "heavy",    "n_greedy", "taps",
-                                       "op",       "shapes",   "fills",
-                                       "seeds",    "then",     "with",
-                                       "spoil",    NULL };
+const char *const fal_claim_keys[] = { "name",     "observe", "judge",
+                                       "against",  "limit",   "limit_full_size",
+                                       "backends", "prompts", "prompts_full_size",
+                                       "sequence", "again",   "decode",
+                                       "floor",    "heavy",   "n_greedy",
+                                       "taps",     "op",      "shapes",
+                                       "fills",    "seeds",   "then",
+                                       "with",     "spoil",   NULL };
 const char *const fal_claim_prose_keys[] = { "basis", NULL };
 
 fal_status fal_claim_check_digest(const fal_contract *c, const fal_check *check, char hex[65], fal_error *err)
@@ -120,6 +120,7 @@ fal_status fal_claim_check_digest(const fal_contract *c, const fal_check *check,
     add_flag(&t, "decode", check->decode);
     add_flag(&t, "heavy", check->heavy);
     if (check->n_greedy) fal_text_addf(&t, "n_greedy %d\n", check->n_greedy);
+    if (check->floor_prompts) fal_text_addf(&t, "floor %d %d\n", check->floor_prompts, check->floor_positions);
     add_names(&t, "tap", check->taps, check->n_taps);
     add(&t, "op", check->op);
     for (int i = 0; i < check->n_shapes; i++) {

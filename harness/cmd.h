@@ -30,6 +30,9 @@ int fal_cmd_schema(int argc, char **argv, const fal_cmd_env *env, fal_error *err
 int fal_cmd_init(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_plan(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_run(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_bisect(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_replay(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_drift(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_status(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_coverage(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_ids(int argc, char **argv, const fal_cmd_env *env, fal_error *err);

@@ -11,6 +11,9 @@ extern const char fal_revision[], fal_cu_toolkit[], fal_cu_archs[]; /* made by t
 static const fal_cmd commands[] = {
     { "run", fal_cmd_run, "run the plan: observe, judge, write evidence, report" },
     { "plan", fal_cmd_plan, "list every case, and why it will or will not run" },
+    { "bisect", fal_cmd_bisect, "find the first op whose own error breaks its limit, and all others" },
+    { "replay", fal_cmd_replay, "run the call in a capsule again, on any backend, without the model" },
+    { "drift", fal_cmd_drift, "compare the values of two evidence folders, also those that pass" },
     { "validate", fal_cmd_validate, "judge contracts: form, references, rules of content" },
     { "explain", fal_cmd_explain, "what a code of validate means, why, and what to do" },
     { "schema", fal_cmd_schema, "JSON Schema of contracts, for editors" },

@@ -42,6 +42,7 @@ static const char help[] =
     "  --fill NAME           gauss; uniform, zeros, ones, ramp, large, tiny, extreme, outlier, ties, onehot, ...\n"
     "  --seed N              may be repeated; 1\n"
     "  --with K=V,...        further parameters of the inputs\n"
+    "  --inputs FILE         the arrays in.* of this file instead of a fill, as in a capsule\n"
     "  --then K=V,...        follow each seed with a second call that has these changes\n"
     "\n"
     "without a device:\n"

@@ -1,21 +1,51 @@
 /* falsify run: the main job, from contracts to verdicts, evidence and report. */
+#include "harness/aftermath.h"
 #include "harness/evidence.h"
 #include "harness/prepare.h"
 #include "harness/report.h"
+#include "harness/text.h"
 
 #include <stdlib.h>
 
 extern const char fal_revision[];
 
-static fal_status print_json(const fal_run *run, const fal_report_options *o, FILE *f, fal_error *err)
+static fal_status print_json(const fal_run *run, const fal_report_options *o, const fal_aftermath *after, FILE *f, fal_error *err)
 {
     json_t *j = fal_report_run_json(run, o);
+    json_t *bisects = json_array();
+    for (int i = 0; i < after->n; i++) json_array_append_new(bisects, fal_bisect_json(after->bisects[i]));
+    json_object_set_new(j, "bisects", bisects);
     char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(j);
     if (!text) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
     fprintf(f, "%s\n", text);
     free(text);
     return FAL_OK;
+}
+
+/* Bisections stand behind the failures that led to them. */
+typedef struct {
+    const fal_aftermath *after;
+    bool verbose, colour;
+} tables;
+
+static void print_bisects(const void *user, FILE *f)
+{
+    const tables *t = user;
+    for (int i = 0; i < t->after->n; i++) fal_bisect_report(t->after->bisects[i], t->verbose, t->colour, f);
+}
+
+/* Looks into what failed, before evidence is written: a capsule is part of it. */
+static void look_into(fal_run *run, const fal_prepared *p, const fal_cmd_env *env, fal_aftermath *after)
+{
+    fal_text folder = { 0 };
+    if (p->options.no_bisect || fal_counts_failed(&run->tally.all) == 0) return;
+    if (p->options.capsules) fal_text_add(&folder, p->options.capsules);
+    else fal_text_addf(&folder, "%s/capsules", p->paths.evidence);
+    const fal_aftermath_in in = { .program = env->program, .tmp = env->tmp, .folder = fal_text_str(&folder), .contracts = p->contracts,
+                                  .timeout_s = p->options.timeout_s, .stop = env->stop, .progress = env->err_is_terminal ? env->err : NULL };
+    if (!folder.failed) fal_aftermath_make(run, &in, after);
+    fal_text_free(&folder);
 }
 
 /* A plan of claims without cases is none that could be run. */
@@ -34,6 +64,7 @@ static fal_status run_and_report(fal_prepared *p, int argc, char **argv, const f
 {
     fal_run *run = NULL;
     fal_evidence_written written = { 0 };
+    fal_aftermath after = { 0 };
     const fal_run_options ro = { .program = env->program,
                                  .tmp = env->tmp,
                                  .keep = p->options.keep,
@@ -46,6 +77,7 @@ static fal_status run_and_report(fal_prepared *p, int argc, char **argv, const f
     fal_status st = fal_run_make(p->plan, &ro, &run, err);
     if (st) return st;
 
+    look_into(run, p, env, &after);
     fal_error evidence_error = { 0 };
     char reason[256];
     *status = fal_tally_exit(&run->tally, reason, sizeof reason);
@@ -64,17 +96,20 @@ static fal_status run_and_report(fal_prepared *p, int argc, char **argv, const f
             if (*status == 8) snprintf(reason, sizeof reason, "%.255s", evidence_error.message);
         }
     }
+    const tables bisects = { &after, p->options.verbose, fal_wants_colour(&p->options, env, env->out_is_terminal) };
     const fal_report_options o = { .options = &p->options,
                                    .probes = p->probes,
                                    .invoked = env->invoked,
                                    .revision = fal_revision,
-                                   .colour = fal_wants_colour(&p->options, env, env->out_is_terminal),
+                                   .colour = bisects.colour,
                                    .exit_status = *status,
                                    .reason = reason,
                                    .evidence = written.summary,
-                                   .n_evidence = written.n_files };
+                                   .n_evidence = written.n_files,
+                                   .more = print_bisects,
+                                   .more_user = &bisects };
     if (p->options.json)
-        st = print_json(run, &o, env->out, err);
+        st = print_json(run, &o, &after, env->out, err);
     else
         fal_report_run(run, &o, env->out);
     if (!st && *status) {
@@ -82,6 +117,7 @@ static fal_status run_and_report(fal_prepared *p, int argc, char **argv, const f
         snprintf(err->hint, sizeof err->hint, "%s", *status == 8 ? evidence_error.hint : "");
     }
     free(written.summary);
+    fal_aftermath_free(&after);
     fal_run_free(run);
     return st;
 }

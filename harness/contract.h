@@ -76,6 +76,7 @@ typedef struct {
     fal_against against;
     fal_limit limit;
     bool has_limit_full_size; fal_limit limit_full_size; /* instead of limit, for a model of full size; the basis is shared */
+    int floor_prompts, floor_positions; /* fewest that a parity may rest on, over all cases of the check; 0: not stated */
     const char *const *backends; int n_backends;  /* empty: every backend but the reference */
     /* forward, teacher, pinned */
     const char *const *prompts; int n_prompts;    /* one case per prompt ... */

@@ -226,6 +226,53 @@ static void check_prompts(fal_contract_file *f, const fal_yaml_node *list, const
         fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(list), NULL, "a sequence needs at least two prompts");
 }
 
+/* ---- floor ---- */
+
+enum { FLOOR_PROMPTS, FLOOR_POSITIONS, N_FLOOR_KEYS };
+static const fal_key floor_keys[N_FLOOR_KEYS] = {
+    [FLOOR_PROMPTS] = { "prompts", FAL_KEY_COUNT, true, offsetof(fal_check, floor_prompts), FAL_NOT_STORED, NULL, NULL, false },
+    [FLOOR_POSITIONS] = { "positions", FAL_KEY_COUNT, true, offsetof(fal_check, floor_positions), FAL_NOT_STORED, NULL, NULL, false },
+};
+
+/* Positions of a list of prompts, or -1 when they stand in an oracle file. */
+static int64_t positions_of(const fal_contract *contract, const char *const *names, int n)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < n; i++) {
+        const fal_prompt *prompt = find_prompt(contract, names[i]);
+        if (!prompt || !prompt->tokens) return -1;
+        sum += prompt->n_tokens;
+    }
+    return sum;
+}
+
+static void hold_to_floor(fal_contract_file *f, const fal_yaml_node *node, const fal_check *check, const char *key, const char *const *names,
+                          int n)
+{
+    const int64_t positions = positions_of(&f->contract, names, n);
+    if (n < check->floor_prompts)
+        fal_diagnose(&f->d, FAL_RULE_CON_024, FAL_AT(node), NULL, "the floor asks for %d prompts, but '%s' has %d", check->floor_prompts,
+                     key, n);
+    if (positions >= 0 && positions < check->floor_positions)
+        fal_diagnose(&f->d, FAL_RULE_CON_024, FAL_AT(node), NULL, "the floor asks for %d positions, but '%s' has %lld",
+                     check->floor_positions, key, (long long)positions);
+}
+
+/* The fewest prompts and positions that the check may rest on; its own prompts must reach it. */
+static void read_floor(fal_contract_file *f, const fal_yaml_node *node, fal_check *check)
+{
+    const fal_yaml_node *found[N_FLOOR_KEYS];
+    if (node->kind != FAL_YAML_MAP) return; /* diagnosed by the key table */
+    const int before = f->d.n_errors;
+    fal_keys_read(f, node, "a floor", floor_keys, N_FLOOR_KEYS, check, found);
+    if (f->d.n_errors != before) return;
+    if (check->against != FAL_AGAINST_REFERENCE && check->against != FAL_AGAINST_ORACLE)
+        fal_diagnose(&f->d, FAL_RULE_CON_009, FAL_AT(node), "leave it out", "a floor is for parity with the reference or the oracle");
+    if (check->n_prompts) hold_to_floor(f, node, check, "prompts", check->prompts, check->n_prompts);
+    if (check->n_prompts_full_size)
+        hold_to_floor(f, node, check, "prompts_full_size", check->prompts_full_size, check->n_prompts_full_size);
+}
+
 /* ---- the check ---- */
 
 enum {
@@ -252,6 +299,7 @@ enum {
     WITH,
     SPOIL,
     HEAVY,
+    FLOOR,
     N_KEYS
 };
 
@@ -290,6 +338,7 @@ static const fal_key keys[N_KEYS] = {
     [WITH] = { "with", FAL_KEY_MAP, false, NOWHERE, NULL, NULL, false },
     [SPOIL] = { "spoil", FAL_KEY_TEXTS, false, CHECK(spoil), CHECK(n_spoil), spoils, NULL, true },
     [HEAVY] = { "heavy", FAL_KEY_BOOL, false, CHECK(heavy), FAL_NOT_STORED, NULL, NULL, false },
+    [FLOOR] = { "floor", FAL_KEY_MAP, false, NOWHERE, NULL, NULL, false },
 };
 
 /* Which keys an observation must have ('!'), may have ('?') or cannot use ('-'); the keys before PROMPTS are of all. */
@@ -301,6 +350,7 @@ static const struct {
     { SEQUENCE, '?', '-', '-', '-' }, { AGAIN, '?', '-', '-', '-' }, { HEAVY, '-', '?', '-', '-' },
     { DECODE, '?', '-', '-', '-' },  { N_GREEDY, '?', '-', '-', '-' }, { TAPS, '?', '-', '-', '-' },
     { OP, '-', '!', '-', '-' },      { SHAPES, '-', '!', '-', '-' },   { FILLS, '-', '!', '-', '-' },
+    { FLOOR, '?', '-', '-', '-' },
     { SEEDS, '-', '!', '-', '-' },   { THEN, '-', '?', '-', '-' },     { SPOIL, '-', '-', '-', '!' },
 };
 
@@ -370,6 +420,7 @@ bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *
     if (found[LIMIT_FULL_SIZE]) read_limit_full_size(f, found[LIMIT_FULL_SIZE], check);
     if (found[PROMPTS]) check_prompts(f, found[PROMPTS], check, false);
     if (found[PROMPTS_FULL_SIZE]) check_prompts(f, found[PROMPTS_FULL_SIZE], check, true);
+    if (found[FLOOR]) read_floor(f, found[FLOOR], check);
     if (found[TAPS]) check_taps(f, found[TAPS]);
     refuse_self_reference(f, found[BACKENDS], check);
     if (found[SEEDS]) read_seeds(f, found[SEEDS], check);
@@ -387,4 +438,5 @@ bool fal_check_read(fal_contract_file *f, const fal_yaml_node *node, fal_check *
 }
 
 const fal_object fal_object_check = { "check", keys, N_KEYS };
+const fal_object fal_object_floor = { "floor", floor_keys, N_FLOOR_KEYS };
 const fal_object fal_object_limit = { "limit", limit_keys, N_LIMIT_KEYS };

@@ -58,7 +58,7 @@ typedef struct {
 } fal_object;
 extern const fal_object fal_object_contract, fal_object_metadata, fal_object_amendment, fal_object_equation,
     fal_object_obligation, fal_object_stage, fal_object_option, fal_object_prompt, fal_object_falsifier,
-    fal_object_waiver, fal_object_gate, fal_object_check, fal_object_limit;
+    fal_object_waiver, fal_object_gate, fal_object_check, fal_object_floor, fal_object_limit;
 
 /* what    Reads node, which must be a map, by its table: stores scalars and lists of text into the struct at `into`
            (NULL when nothing is stored) and the node of every key that is there into found[] (as long as the table).

@@ -17,7 +17,7 @@ static const help_row helps[] = {
 static const fal_object *const objects[] = { &fal_object_metadata,   &fal_object_amendment, &fal_object_equation,
                                              &fal_object_obligation, &fal_object_stage,     &fal_object_option,
                                              &fal_object_prompt,     &fal_object_falsifier, &fal_object_check,
-                                             &fal_object_limit,      &fal_object_waiver,    &fal_object_gate };
+                                             &fal_object_floor,      &fal_object_limit,      &fal_object_waiver,    &fal_object_gate };
 
 static const help_row *help_of(const fal_object *object, const char *key)
 {

@@ -12,26 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static fal_status make_folders(const char *path, fal_error *err)
-{
-    fal_text t = { 0 };
-    fal_text_add(&t, path);
-    if (t.failed || !t.data) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a path");
-    fal_status st = FAL_OK;
-    for (char *c = t.data + 1; !st; c++) {
-        if (*c && *c != '/') continue;
-        const char end = *c;
-        *c = '\0';
-        if (mkdir(t.data, 0777) != 0 && errno != EEXIST)
-            st = fal_fail(err, FAL_ERR_OUTPUT, "check --evidence", "%s: the folder cannot be made: %s", t.data,
-                          strerror(errno));
-        if (!end) break;
-        *c = end;
-    }
-    fal_text_free(&t);
-    return st;
-}
-
 /* run ids sort by time; the random part keeps two machines apart. */
 static fal_status make_run_id(char id[40], fal_error *err)
 {
@@ -107,7 +87,7 @@ static fal_status write_one(const fal_run *run, const fal_evidence_options *o, c
         return fal_fail(err, FAL_ERR_OUTPUT, NULL, "'%s' cannot be a folder's name", f->id);
     }
     fal_status st = folder.failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a path")
-                                  : make_folders(fal_text_str(&folder), err);
+                                  : fal_make_folders(fal_text_str(&folder), err);
     file_name(run, j, name, sizeof name);
     if (!st) st = write_json(fal_text_str(&folder), name, j, sha256, err);
     if (!st) {
@@ -189,7 +169,7 @@ fal_status fal_evidence_write(const fal_run *run, const fal_evidence_options *op
     if (st) goto out;
     fal_text_addf(&runs, "%s/runs", o->folder);
     if (runs.failed) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a path");
-    if (!st) st = make_folders(fal_text_str(&runs), err);
+    if (!st) st = fal_make_folders(fal_text_str(&runs), err);
     if (st) goto out;
     summary = summary_json(run, o, id, files);
     snprintf(name, sizeof name, "%s.json", id);

@@ -51,5 +51,9 @@ json_t *fal_json_params(const fal_params *p);
 
 /* what    Writes text to folder/name by temp file, fsync, rename, fsync of the folder. name must not hold a slash. */
 fal_status fal_write_whole(const char *folder, const char *name, const char *text, size_t n, fal_error *err);
+/* what    Removes a folder and the files in it; what a lost observer had begun to write is among them. NULL does nothing. */
+void fal_remove_folder(const char *path);
+/* what    Makes a folder and all those above it that are missing. */
+fal_status fal_make_folders(const char *path, fal_error *err);
 
 #endif

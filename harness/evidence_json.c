@@ -92,6 +92,7 @@ static void put_value(json_t *j, const fal_verdict *v)
     json_object_set_new(j, "metric", v->metric ? json_string(v->metric) : json_null());
     json_object_set_new(j, "value", v->has_value ? fal_json_number(v->value) : json_null());
     json_object_set_new(j, "margin", v->has_value ? fal_json_number(v->margin) : json_null());
+    json_object_set_new(j, "noise_floor", v->has_noise ? fal_json_number(v->noise) : json_null());
     json_object_set_new(j, "worst", v->has_worst ? worst_json(v) : json_null());
 }
 
@@ -106,6 +107,7 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
     json_object_set_new(j, "limit", fal_json_limit(&c->limit));
     json_object_set_new(j, "marginal", json_boolean(v->marginal));
     json_object_set_new(j, "n_compared", json_integer((json_int_t)v->n_compared));
+    if (v->n_positions) json_object_set_new(j, "n_positions", json_integer((json_int_t)v->n_positions));
     json_object_set_new(j, "observed", json_string(fal_observe_kind_name(c->observe)));
     if (v->detail[0]) json_object_set_new(j, "detail", fal_json_text(v->detail));
     if (r->waiver) json_object_set_new(j, "waiver", fal_waiver_json(r->waiver));
@@ -126,6 +128,10 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
     json_t *kernels = json_object_get(r->ran, "kernels");
     json_object_set(j, "kernels", kernels ? kernels : json_null());
     if (r->throughput) json_object_set(j, "throughput", r->throughput);
+    if (r->capsule) {
+        const char *file = strrchr(r->capsule, '/');
+        json_object_set_new(j, "capsule", json_pack("{s:o, s:s}", "file", fal_json_text(file ? file + 1 : r->capsule), "sha256", r->capsule_sha256));
+    }
     return j;
 }
 

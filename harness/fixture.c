@@ -435,28 +435,53 @@ void fal_fixture_free(fal_fixture *f)
     free(f);
 }
 
+/* An array of its own between guards, poisoned. */
+static fal_status make_array(fal_fixture *f, int i, fal_error *err)
+{
+    fal_buffer *b = &f->buffers[i];
+    if (!f->blocks[i]) {
+        const size_t size = (b->nbytes + 2 * GUARD + 63) / 64 * 64;
+        f->blocks[i] = aligned_alloc(64, size);
+        if (!f->blocks[i])
+            return fal_fail(err, FAL_ERR_MEMORY, "use a smaller shape", "%s: %zu bytes for %s", f->op, size, b->name);
+        b->data = (char *)f->blocks[i] + GUARD;
+    }
+    memset(f->blocks[i], 0xa5, GUARD);
+    memset((char *)b->data + b->nbytes, 0xa5, GUARD);
+    memset(b->data, 0xff, b->nbytes);
+    return FAL_OK;
+}
+
 fal_status fal_fixture_fill(fal_fixture *f, fal_error *err)
 {
     for (int i = 0; i < f->n_buffers; i++) {
-        fal_buffer *b = &f->buffers[i];
-        if (!f->blocks[i]) {
-            const size_t size = (b->nbytes + 2 * GUARD + 63) / 64 * 64;
-            f->blocks[i] = aligned_alloc(64, size);
-            if (!f->blocks[i])
-                return fal_fail(err, FAL_ERR_MEMORY, "use a smaller shape", "%s: %zu bytes for %s", f->op, size,
-                                b->name);
-            b->data = (char *)f->blocks[i] + GUARD;
-        }
-        memset(f->blocks[i], 0xa5, GUARD);
-        memset((char *)b->data + b->nbytes, 0xa5, GUARD);
-        memset(b->data, 0xff, b->nbytes);
-        if (!b->is_input) continue;
-        const fal_status st = fal_fixture_draw(f, i, err);
+        fal_status st = make_array(f, i, err);
+        if (!st && f->buffers[i].is_input) st = fal_fixture_draw(f, i, err);
         if (st) return st;
     }
     if (!fal_fixture_is_exact(f)) return FAL_OK;
     const fal_status st = fal_fixture_prove(f, err);
     return !st && f->value[KEY_faults] > 0 ? fal_fixture_plant(f, err) : st;
+}
+
+fal_status fal_fixture_take(fal_fixture *f, const fal_observation *o, fal_error *err)
+{
+    for (int i = 0; i < f->n_buffers; i++) {
+        fal_buffer *b = &f->buffers[i];
+        const fal_status st = make_array(f, i, err);
+        if (st) return st;
+        if (!b->is_input) continue;
+        char name[48];
+        snprintf(name, sizeof name, "in.%s", b->name);
+        const fal_obs_tensor *t = fal_observation_find(o, 0, name);
+        bool same = t && t->dtype == b->dtype && t->n_dims == b->n_dims && t->nbytes == b->nbytes;
+        for (int d = 0; same && d < b->n_dims; d++) same = t->ne[d] == b->ne[d];
+        if (!same)
+            return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: tensor '%s' is missing, or has not the type and shape that op %s of this "
+                            "shape takes", o->path, name, f->op);
+        memcpy(b->data, t->data, t->nbytes);
+    }
+    return FAL_OK;
 }
 
 const char *fal_fixture_op(const fal_fixture *f)

@@ -41,6 +41,10 @@ void fal_fixture_free(fal_fixture *f);
 /* what    Makes the arrays: inputs drawn, each from its own stream (seed, argument name), outputs poisoned with 0xFF.
    refuses an exact fill whose results cannot be shown to be exact: FAL_ERR_INPUT with the bound that breaks */
 fal_status fal_fixture_fill(fal_fixture *f, fal_error *err);
+/* what    Makes the arrays with the inputs of a file: tensors in.<argument> of its first request, each of the type and shape
+           that the call takes; outputs poisoned with 0xFF.
+   refuses a tensor that is missing or of another type or shape: FAL_ERR_INPUT */
+fal_status fal_fixture_take(fal_fixture *f, const fal_observation *o, fal_error *err);
 /* what    Calls the operation of backend b on the arrays.
    refuses a call that wrote beside an output array: FAL_ERR_INTERNAL */
 fal_status fal_fixture_run(fal_fixture *f, const fal_backend *b, fal_context *ctx, fal_error *err);

@@ -21,7 +21,9 @@ typedef struct {
     bool has_value; double value; /* of the metric; NaN is a value (and falsifies) */
     const char *metric;     /* static text: "min cosine", "max relative L2", ... */
     double margin;          /* how far value is from the limit on the passing side, relative to the limit; < 0 when falsified */
+    bool has_noise; double noise; /* what rounding alone is expected to give; falsifiers/noise.h */
     uint64_t n_compared;    /* elements (or tokens, sets, tensors) compared; 0 falsifies */
+    uint64_t n_positions;   /* of a parity: positions of prompts that were compared, excused ones left out */
     /* the worst place */
     bool has_worst; double got, want; char worst[160]; /* "blk.2.attn[17, 3, 40]" */
     char reason[512];       /* one sentence, always filled */

@@ -404,3 +404,15 @@ const fal_obs_tensor *fal_observation_find(const fal_observation *o, int request
     if (t || o->n_requests > 1 || request != 0) return t;
     return bsearch(name, o->tensors, (size_t)o->n_tensors, sizeof *o->tensors, name_against);
 }
+
+enum { AROUND = 1 << 16 };
+
+void fal_observation_let_go(const fal_observation *o, const fal_obs_tensor *t)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), map = (uintptr_t)o->map, end = map + o->map_size;
+    uintptr_t from = (uintptr_t)t->data;
+    const uintptr_t to = from + t->nbytes;
+    if (from < map || to > end || t->nbytes == 0) return; /* a copy, because the file's alignment was odd */
+    from -= from - map < AROUND ? from - map : AROUND; /* a fault brings neighbours along, also those that were let go */
+    madvise((void *)(from / page * page), to - from / page * page, MADV_DONTNEED);
+}

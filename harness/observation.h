@@ -56,6 +56,10 @@ void fal_observation_close(fal_observation *o);
 /* what    Tensor `name` of request r, with or without prefix when there is one request only; NULL when absent. */
 const fal_obs_tensor *fal_observation_find(const fal_observation *o, int request, const char *name);
 
+/* what    Tells the system that the tensor's bytes are not needed for now: its pages leave memory, and come back from the
+           file when they are read again. */
+void fal_observation_let_go(const fal_observation *o, const fal_obs_tensor *t);
+
 /* Writing: declare all tensors, begin, put data in any order and in pieces, finish. Constant memory. */
 typedef struct fal_observation_writer fal_observation_writer;
 fal_status fal_observation_writer_make(const char *path, fal_observation_writer **out, fal_error *err);

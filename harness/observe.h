@@ -15,7 +15,7 @@ typedef struct {
     const int32_t *const *tokens; const int *n_tokens; int n_requests;
     int n_greedy; bool decode;
     const char *const *taps; int n_taps;    /* globs over site names: "logits", "blk.*.attn", "all" */
-    const char *inputs;                     /* observation whose tensors are forced (teacher) */
+    const char *inputs;                     /* observation whose tensors are forced (teacher), or are the inputs (op) */
     const char *pin;                        /* observation whose expert_ids are taken (pinned) */
     /* op */
     const char *op; fal_params shape, with, then; const char *fill; const uint64_t *seeds; int n_seeds;

@@ -15,6 +15,7 @@ typedef struct {
     const fal_config *c;
     fal_observation_writer *writer;
     const fal_observation *inputs, *pin; /* NULL when nothing is forced, nothing pinned */
+    const fal_obs_tensor *fed; /* the one that was forced last; its pages go when the next one comes */
     int request, n_tokens;
     int base, n_call;       /* the running call: tokens [base, base + n_call) of the request */
     int n_places;           /* (n_layer + 1) * FAL_N_SITES */
@@ -109,6 +110,8 @@ static const void *forced(void *user, fal_site site, int layer, int first, int n
     fal_observe_site_name(name, -1, site, layer);
     const fal_obs_tensor *t = fal_observation_find(w->inputs, w->request, name);
     w->forced_rows[place_of(w, site, layer)] += n;
+    if (w->fed && w->fed != t) fal_observation_let_go(w->inputs, w->fed);
+    w->fed = t;
     return t ? (const char *)t->data + (size_t)(w->base + first) * row_bytes(w, site) : NULL;
 }
 

@@ -1,4 +1,4 @@
-/* Observes one operation on fixtures: every input and every output array, request after request. */
+/* Observes one operation on fixtures, or on the inputs of a file: every input and every output array, request after request. */
 #include "harness/fixture.h"
 #include "harness/observe_state.h"
 
@@ -41,10 +41,10 @@ static fal_status put(fal_observation_writer *w, int request, const fal_fixture 
 }
 
 static fal_status run_request(fal_observe_state *s, const fal_spec *spec, fal_observation_writer *w, int request,
-                              fal_fixture *f, uint64_t seed, json_t *requests, fal_error *err)
+                              fal_fixture *f, const fal_observation *inputs, uint64_t seed, json_t *requests, fal_error *err)
 {
     fal_observe_mark(s, "at r%d %s", request, fal_fixture_op(f));
-    fal_status st = fal_fixture_fill(f, err);
+    fal_status st = inputs ? fal_fixture_take(f, inputs, err) : fal_fixture_fill(f, err);
     if (!st) st = put(w, request, f, false, err); /* before the call: what the op was given, whatever it does to it */
     const double start = fal_observe_now();
     if (!st) st = fal_fixture_run(f, s->backend, s->ctx, err);
@@ -68,11 +68,15 @@ fal_status fal_observe_op(fal_observe_state *s, const fal_spec *spec, fal_error 
     if (spec->n_seeds < 1 || spec->n_seeds > 100000)
         return fal_fail(err, FAL_ERR_USAGE, NULL, "op %s: %d seeds", spec->op, spec->n_seeds);
     const int n = spec->n_seeds * per_seed;
+    if (spec->inputs && n != 1)
+        return fal_fail(err, FAL_ERR_USAGE, "give one seed and no second call", "op %s: a file holds the inputs of one call, not of %d", spec->op, n);
     fal_observation_writer *w = NULL;
+    fal_observation *inputs = NULL;
     json_t *requests = json_array(), *before = fal_observe_launches(s);
     fal_fixture **f = calloc((size_t)n, sizeof *f);
     fal_status st = FAL_OK;
     if (!f || !requests) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "op %s: out of memory", spec->op);
+    if (!st && spec->inputs) st = fal_observation_open(spec->inputs, &inputs, err);
     if (!st) st = fal_observation_writer_make(spec->out, &w, err);
     /* All are planned before any is run, since the file's layout comes first; arrays exist one request at a time. */
     for (int i = 0; i < n && !st; i++) {
@@ -81,7 +85,7 @@ fal_status fal_observe_op(fal_observe_state *s, const fal_spec *spec, fal_error 
         if (!st) st = declare(w, i, f[i], err);
     }
     for (int i = 0; i < n && !st; i++) {
-        st = run_request(s, spec, w, i, f[i], spec->seeds[i / per_seed], requests, err);
+        st = run_request(s, spec, w, i, f[i], inputs, spec->seeds[i / per_seed], requests, err);
         fal_fixture_free(f[i]);
         f[i] = NULL;
     }
@@ -95,6 +99,7 @@ fal_status fal_observe_op(fal_observe_state *s, const fal_spec *spec, fal_error 
     free(f);
     json_decref(before);
     json_decref(requests);
+    fal_observation_close(inputs);
     fal_observation_writer_free(w);
     return st;
 }

@@ -31,9 +31,18 @@ enum {
     O_NO_TAPS,
     O_REPEAT,
     O_NVTX,
-    O_HEAVY
+    O_HEAVY,
+    O_NO_BISECT,
+    O_CAPSULES,
+    O_TOKENS
 };
-enum { IN_PLAN = 1, IN_RUN = 2, IN_BOTH = 3 };
+enum { IN_PLAN = 1, IN_RUN = 2, IN_BOTH = 3, IN_BISECT = 4 };
+
+/* bisect takes run's options as well: it starts from the same selection. */
+static int taken_by(fal_options_for which)
+{
+    return which == FAL_FOR_PLAN ? IN_PLAN : which == FAL_FOR_RUN ? IN_RUN : IN_RUN | IN_BISECT;
+}
 
 static const struct {
     const char *name;
@@ -65,6 +74,9 @@ static const struct {
     { "no-taps", O_NO_TAPS, NULL, IN_BOTH, false, "for profilers: forward passes without taps; what needs them is not_run" },
     { "repeat", O_REPEAT, "N", IN_BOTH, false, "for profilers: make each observation N times, judge the last" },
     { "nvtx", O_NVTX, NULL, IN_BOTH, false, "for profilers: mark forward passes op by op with NVTX" },
+    { "no-bisect", O_NO_BISECT, NULL, IN_BOTH, false, "after a failure neither bisect nor write a capsule" },
+    { "capsules", O_CAPSULES, "DIR", IN_BOTH | IN_BISECT, false, "where capsules of failures go; default: capsules in the evidence folder" },
+    { "tokens", O_TOKENS, "1,2,3", IN_BISECT, false, "this prompt instead of those of the contracts" },
     { "help", 'h', NULL, IN_BOTH, true, "this text" },
 };
 enum { N_TABLE = sizeof table / sizeof table[0] };
@@ -75,13 +87,19 @@ void fal_options_help(fal_options_for which, FILE *f)
         fputs("usage: falsify plan [options]\n"
               "Lists every case before anything runs, and why it will or will not run. Takes the options of run.\n\n",
               f);
+    else if (which == FAL_FOR_BISECT)
+        fputs("usage: falsify bisect [options]\n"
+              "Finds the first op whose own error breaks its limit, and all others that do, with expert, row and block.\n"
+              "Observes the reference once and the backend teacher-forced, free-running and with pinned experts; limits are\n"
+              "those of the contracts' teacher-forced checks. Takes the options of run; -k selects the prompts.\n\n",
+              f);
     else
         fputs("usage: falsify run [options]\n"
               "Runs the plan: observes in child processes, judges, writes evidence, prints a report.\n\n",
               f);
     for (int i = 0; i < N_TABLE; i++) {
-        if (!(table[i].where & (which == FAL_FOR_PLAN ? IN_PLAN : IN_RUN))) continue;
-        if (which == FAL_FOR_PLAN && !table[i].shown_in_plan) continue;
+        if (!(table[i].where & taken_by(which))) continue;
+        if (which != FAL_FOR_RUN && !table[i].shown_in_plan && !(which == FAL_FOR_BISECT && table[i].where & IN_BISECT)) continue;
         char left[64];
         snprintf(left, sizeof left, "%c%c%s --%s%s%s", table[i].key < LONG_ONLY ? '-' : ' ',
                  table[i].key < LONG_ONLY ? table[i].key : ' ', table[i].key < LONG_ONLY ? "," : " ", table[i].name,
@@ -182,7 +200,7 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
     struct option longs[N_TABLE + 1];
     size_t n_longs = 0;
     for (int i = 0; i < N_TABLE; i++)
-        if (table[i].where & (which == FAL_FOR_PLAN ? IN_PLAN : IN_RUN))
+        if (table[i].where & taken_by(which))
             longs[n_longs++] =
                 (struct option){ table[i].name, table[i].arg ? required_argument : no_argument, NULL, table[i].key };
     longs[n_longs] = (struct option){ 0 };
@@ -209,6 +227,9 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
         case O_JSON: o.json = true; break;
         case O_FAIL_FAST: o.fail_fast = true; break;
         case O_HEAVY: o.heavy = true; break;
+        case O_NO_BISECT: o.no_bisect = true; break;
+        case O_CAPSULES: o.capsules = optarg; break;
+        case O_TOKENS: o.tokens = optarg; break;
         case O_NO_PROBE: o.no_probe = true; break;
         case O_REQUIRE: st = parse_require(optarg, &o, err); break;
         case O_TIMEOUT: st = parse_number("timeout", optarg, &o.timeout_s, err); break;

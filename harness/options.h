@@ -15,7 +15,7 @@ typedef struct {
 
 typedef enum { FAL_COLOR_AUTO, FAL_COLOR_ALWAYS, FAL_COLOR_NEVER } fal_color;
 
-typedef enum { FAL_FOR_PLAN, FAL_FOR_RUN } fal_options_for;
+typedef enum { FAL_FOR_PLAN, FAL_FOR_RUN, FAL_FOR_BISECT } fal_options_for;
 
 typedef struct {
     fal_names globs;     /* -k: of falsifier ids, "id/check" or case ids; empty: all */
@@ -36,6 +36,9 @@ typedef struct {
     bool no_taps, nvtx; /* for profilers */
     bool json, fail_fast, no_probe, verbose, help;
     bool heavy; /* plan heavy cases too */
+    bool no_bisect;       /* a failure is reported only */
+    const char *capsules; /* NULL: capsules in the evidence folder */
+    const char *tokens;   /* of bisect: a prompt, or NULL */
     fal_color color;
     char *require_text; /* owned copy that require points into */
 } fal_options;

@@ -179,6 +179,7 @@ fal_status fal_plan_make(const fal_plan_in *in, fal_plan **out, fal_error *err)
     fal_status st = fal_plan_open_oracle(p, err);
     if (!st) st = make_targets(p, err);
     if (!st) st = fal_plan_expand(p, err);
+    if (!st) st = fal_plan_set_floors(p, err);
     if (!st) st = check_unique(p, err);
     if (!st) st = fal_plan_check_filters(p, err);
     if (!st) st = keep_selected(p, err);

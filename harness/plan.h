@@ -32,6 +32,8 @@ typedef struct {
     int oracle_prompt;          /* j of the oracle's "pj", or -1 */
     const char *blocked, *hint; /* NULL: it will run */
     bool excused;               /* blocked because the claim is about another model or card: never required */
+    const char *below_floor;    /* why its parity cannot be trusted even when it holds; NULL: it can */
+    int floor_cases;            /* unblocked cases of its check and backend over the whole contract, when it has a floor */
     bool untapped;              /* observed without taps (--no-taps): its judgement has nothing to look at */
     bool not_probed;            /* whether it will run is not known: nobody looked for devices */
 } fal_case;
@@ -85,6 +87,12 @@ typedef struct {
    owns    *out: fal_plan_free */
 fal_status fal_plan_make(const fal_plan_in *in, fal_plan **out, fal_error *err);
 void fal_plan_free(fal_plan *plan);
+
+/* what    Whether a check is a parity that a floor holds for, and that floor: the contract's, and never less than one prompt
+           of two positions. */
+bool fal_check_has_floor(const fal_check *c, int *prompts, int *positions);
+/* what    Whether two cases count for one floor: same check, same backend, any variant. */
+bool fal_case_shares_floor(const fal_case *a, const fal_case *b);
 
 /* what    Cases of a falsifier on a backend over the whole contract. */
 int fal_plan_extent(const fal_plan *plan, const fal_falsifier *falsifier, const char *backend);

@@ -78,6 +78,10 @@ fal_status fal_plan_expand(fal_plan_parts *p, fal_error *err);
 fal_status fal_plan_find_prompts(fal_plan_parts *p, const fal_contract *c, const fal_check *check, fal_tokens **out,
                                  int *shortest, fal_error *err);
 
+/* plan_floor.c */
+/* what    Marks the cases whose parity would rest on too few prompts or positions. Needs all cases, selected or not. */
+fal_status fal_plan_set_floors(fal_plan_parts *p, fal_error *err);
+
 /* plan.c */
 /* what    Kinds whose requests are prompts. */
 bool fal_plan_is_forward(fal_observe_kind kind);

@@ -14,7 +14,8 @@ enum {
     BACKEND_COLUMN = 12,
     CASES_COLUMN = 8,
     WORST_COLUMN = 44,
-    LIMIT_COLUMN = 12
+    LIMIT_COLUMN = 12,
+    NOISE_COLUMN = 9
 };
 
 /* One line of the table: a falsifier on a backend and variant. */
@@ -64,13 +65,15 @@ static void print_row(const fal_falsifier *f, const char *backend, const char *v
         fprintf(out, "%-*s ", WORST_COLUMN, text);
         snprintf(text, sizeof text, "%s %.6g", signs[r->worst_check->limit.kind], r->worst_check->limit.value);
         fprintf(out, "%-*s ", LIMIT_COLUMN, text);
+        if (r->worst->has_noise) fprintf(out, "%-*.3g ", NOISE_COLUMN, r->worst->noise);
+        else fprintf(out, "%-*s ", NOISE_COLUMN, "-");
         /* a limit of exactly 0 leaves no margin to speak of */
         if (isfinite(r->worst->margin) && (r->worst->margin < 0 || r->worst->margin > 0))
             fprintf(out, "%8.3g ", r->worst->margin);
         else
             fprintf(out, "%8s ", "-");
     } else {
-        fprintf(out, "%-*s %-*s %8s ", WORST_COLUMN, "-", LIMIT_COLUMN, "-", "-");
+        fprintf(out, "%-*s %-*s %-*s %8s ", WORST_COLUMN, "-", LIMIT_COLUMN, "-", NOISE_COLUMN, "-", "-");
     }
     fprintf(out, "%s%s%s%s\n", fal_report_colour(colour, r->verdict), fal_verdict_name(r->verdict),
             r->marginal ? " (marginal)" : "", fal_report_plain(colour));
@@ -103,8 +106,8 @@ static void print_contracts(const fal_run *run, bool colour, FILE *f)
         fprintf(f, "%s\n", fal_report_plain(colour));
         const fal_counts counts = fal_run_counts(run, c, NULL);
         if (counts.by[FAL_BLOCKED] < counts.planned)
-            fprintf(f, "  %-*s %-*s %-*s %-*s %-*s %8s %s\n", ID_COLUMN, "falsifier", BACKEND_COLUMN, "backend",
-                    CASES_COLUMN, "survived", WORST_COLUMN, "worst value", LIMIT_COLUMN, "limit", "margin", "verdict");
+            fprintf(f, "  %-*s %-*s %-*s %-*s %-*s %-*s %8s %s\n", ID_COLUMN, "falsifier", BACKEND_COLUMN, "backend",
+                    CASES_COLUMN, "survived", WORST_COLUMN, "worst value", LIMIT_COLUMN, "limit", NOISE_COLUMN, "noise", "margin", "verdict");
         while (first < plan->n_cases && plan->cases[first].contract == c) {
             int last = first;
             while (last < plan->n_cases && plan->cases[last].falsifier == plan->cases[first].falsifier) last++;
@@ -201,6 +204,13 @@ static void print_failure(const fal_case *k, const fal_result *r, const fal_repo
     fprintf(f, "    %-10s ", "reproduce");
     fal_report_reproduction(k, o, f);
     fputc('\n', f);
+    if (r->capsule) {
+        fprintf(f, "    %-10s ", "replay");
+        fal_report_put(f, o->invoked);
+        fputs(" replay ", f);
+        fal_report_put(f, r->capsule);
+        fputc('\n', f);
+    }
 }
 
 /* What was claimed, once for all failures of one check. */
@@ -275,6 +285,7 @@ void fal_report_run(const fal_run *run, const fal_report_options *o, FILE *f)
     fal_report_claims(plan, o->options->verbose, o->colour, f);
     print_marked(run, o, f);
     print_failures(run, o, f);
+    if (o->more) o->more(o->more_user, f);
 
     fputc('\n', f);
     for (int i = 0; i < o->probes->n; i++) {

@@ -14,6 +14,8 @@ typedef struct {
     const char *reason;   /* why it is not 0; may be empty */
     const char *evidence; /* path of the run's summary, or NULL */
     int n_evidence;
+    void (*more)(const void *user, FILE *f); /* prints what follows the failures, or NULL */
+    const void *more_user;
 } fal_report_options;
 
 /* what    The run: devices, a table per contract, what was blocked and why, unbound claims, failures with how to

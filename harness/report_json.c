@@ -25,6 +25,7 @@ static json_t *case_json(const fal_run *run, const fal_case *k, const fal_result
     json_object_set_new(j, "value", v->has_value ? fal_json_number(v->value) : json_null());
     json_object_set_new(j, "limit", fal_json_limit(&k->check->limit));
     json_object_set_new(j, "margin", v->has_value ? fal_json_number(v->margin) : json_null());
+    json_object_set_new(j, "noise_floor", v->has_noise ? fal_json_number(v->noise) : json_null());
     json_object_set_new(j, "marginal", json_boolean(v->marginal));
     json_object_set_new(j, "n_compared", json_integer((json_int_t)v->n_compared));
     json_object_set_new(j, "seconds", fal_json_number(r->seconds));
@@ -33,6 +34,7 @@ static json_t *case_json(const fal_run *run, const fal_case *k, const fal_result
                             json_pack("{s:o, s:o, s:o}", "place", fal_json_text(v->worst), "got",
                                       fal_json_number(v->got), "want", fal_json_number(v->want)));
     if (v->detail[0]) json_object_set_new(j, "detail", fal_json_text(v->detail));
+    if (r->capsule) json_object_set_new(j, "capsule", fal_json_text(r->capsule));
     if (r->waiver) json_object_set_new(j, "waiver", fal_waiver_json(r->waiver));
     if (r->log_tail) json_object_set_new(j, "log_tail", fal_json_text(r->log_tail));
     return j;

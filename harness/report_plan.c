@@ -83,6 +83,9 @@ static void print_case(const fal_case *k, const fal_plan *plan, bool colour, FIL
     if (k->blocked) {
         fputs("  because ", f);
         fal_report_put(f, k->blocked);
+    } else if (k->below_floor) {
+        fputs("  cannot survive: ", f);
+        fal_report_put(f, k->below_floor);
     }
     fputc('\n', f);
 }

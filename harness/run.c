@@ -232,6 +232,7 @@ fal_status fal_run_make(const fal_plan *plan, const fal_run_options *options, fa
     find_last_steps(r);
     observe_and_judge(r);
     fill_not_run(r);
+    fal_run_hold_floors(&r->run);
     if (uses_model) check_model_unchanged(&r->run, &before);
     count(&r->run);
     r->run.seconds = now() - t0;
@@ -254,6 +255,7 @@ void fal_run_free(fal_run *run)
     if (!run) return;
     for (int i = 0; run->results && i < run->plan->n_cases; i++) {
         free((void *)(uintptr_t)run->results[i].log_tail);
+        free(run->results[i].capsule);
         json_decref(run->results[i].ran);
         json_decref(run->results[i].throughput);
     }

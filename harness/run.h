@@ -13,6 +13,8 @@ typedef struct {
     bool executed;        /* an observation under trial was attempted */
     const char *log_tail; /* last words of a lost observer, untrusted; NULL when there are none */
     json_t *ran;          /* about.ran of the observation under trial, or NULL */
+    char *capsule;        /* file that holds the failing call, or NULL; and its digest */
+    char capsule_sha256[65];
     const fal_waiver *waiver; /* that made it waived, or NULL */
     json_t *throughput;   /* about.throughput of it, or NULL: times, clocks and bandwidth are evidence too */
 } fal_result;

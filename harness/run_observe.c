@@ -1,8 +1,8 @@
 /* Observations of a run: which process makes them, where their files lie, and how long they are kept. */
+#include "harness/evidence.h"
 #include "harness/run_parts.h"
 #include "harness/text.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -183,12 +183,7 @@ void fal_run_close(fal_run_parts *r)
     r->n_crews = 0;
     for (int i = 0; r->observed && i < r->run.plan->n_specs; i++) release(r, &r->observed[i]);
     if (r->folder && !r->options->keep) {
-        /* what a lost observer had begun to write */
-        DIR *d = opendir(r->folder);
-        for (struct dirent *e; d && (e = readdir(d)) != NULL;)
-            if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) unlinkat(dirfd(d), e->d_name, 0);
-        if (d) closedir(d);
-        rmdir(r->folder);
+        fal_remove_folder(r->folder);
     }
     free(r->folder);
     r->folder = NULL;

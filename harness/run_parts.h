@@ -48,6 +48,10 @@ void fal_run_release(fal_run_parts *r, int step);
 /* what    Ends all observers; closes and removes everything that is left, and the folder. */
 void fal_run_close(fal_run_parts *r);
 
+/* run_floor.c */
+/* what    Turns a pass that rests on too few prompts or positions into mistrusted. Once all cases are judged. */
+void fal_run_hold_floors(fal_run *run);
+
 /* run_judge.c */
 /* what    The verdict of a case whose observations were all attempted. */
 void fal_run_judge(fal_run_parts *r, int case_index);

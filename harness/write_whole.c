@@ -3,6 +3,7 @@
 #include "harness/evidence.h"
 #include "harness/text.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -78,4 +79,33 @@ out:
     free(final_path);
     fal_text_free(&temp);
     return st;
+}
+
+fal_status fal_make_folders(const char *path, fal_error *err)
+{
+    fal_text t = { 0 };
+    fal_text_add(&t, path);
+    if (t.failed || !t.data) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a path");
+    fal_status st = FAL_OK;
+    for (char *c = t.data + 1; !st; c++) {
+        if (*c && *c != '/') continue;
+        const char end = *c;
+        *c = '\0';
+        if (mkdir(t.data, 0777) != 0 && errno != EEXIST)
+            st = fal_fail(err, FAL_ERR_OUTPUT, "check --evidence", "%s: the folder cannot be made: %s", t.data,
+                          strerror(errno));
+        if (!end) break;
+        *c = end;
+    }
+    fal_text_free(&t);
+    return st;
+}
+
+void fal_remove_folder(const char *path)
+{
+    DIR *const d = path ? opendir(path) : NULL;
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) unlinkat(dirfd(d), e->d_name, 0);
+    if (d) closedir(d);
+    if (path) rmdir(path);
 }

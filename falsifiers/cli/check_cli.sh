@@ -79,6 +79,14 @@ says out "as step by step"
 expect 0 bench --backend reference --context 4 --tokens 2 --runs 1 --json
 json <"$work/out" && ok || bad "bench --json is not JSON"
 
+expect 2 replay
+expect 2 replay one two
+expect 2 replay --backend nope x
+expect 3 replay "$work/no-such.capsule"
+expect 2 bisect --tokens 1,x --backend opencl
+expect 2 bisect --no-such-option
+expect 4 bisect --contract rmsnorm-kernel-v1
+
 # ---- filters that match nothing ----
 expect 4 run --only "$few*"
 expect 4 plan --no-probe --only FALSIFY-RN-0O6
@@ -157,6 +165,26 @@ if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k 
     [ -n "$(ls "$work"/ev1/$few/opencl-*-nomodel.json 2>/dev/null)" ] && ok || bad "no evidence file"
     for f in "$work"/ev1/*/*.json; do json <"$f" && ok || bad "$f is not JSON"; done
 
+    # values that still pass: the same ones are steady, one that moved far beyond rounding is told, and so is a lost verdict
+    expect 0 drift "$work/ev1" "$work/ev1"
+    says out "drifted 0"
+    cp -r "$work/ev1" "$work/moved"
+    sed -i 's/^\(      "value": \).*e-[0-9]*,$/\19.0e-7,/' "$work"/moved/$few/*.json
+    expect 1 drift "$work/ev1" "$work/moved"
+    says out "worse by"
+    expect 1 drift --json "$work/ev1" "$work/moved"
+    json <"$work/out" && ok || bad "drift --json is not JSON"
+    expect 0 drift "$work/moved" "$work/ev1"
+    expect 0 drift --sigma 1e9 "$work/ev1" "$work/moved"
+    sed -i 's/"verdict": "survived"/"verdict": "mistrusted"/' "$work"/moved/$few/*.json
+    expect 1 drift "$work/ev1" "$work/moved"
+    says out "is now mistrusted"
+    echo '{' >"$work/moved/$few/bad.json"
+    expect 3 drift "$work/ev1" "$work/moved"
+    mkdir "$work/none"
+    expect 4 drift "$work/ev1" "$work/none"
+    expect 2 drift "$work/ev1"
+
     # output that does not arrive
     if [ -w /dev/full ]; then
         "$program" run -k $few --backend opencl --evidence "$work/ev1" >/dev/full 2>"$work/err"
@@ -178,13 +206,42 @@ if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k 
     expect 1 run --root "$work/tight" -k $few --backend opencl --seed 5
     counts
     line=$(grep -m 1 '^    reproduce ' "$work/out" | sed 's/^ *reproduce *//')
+    cp "$work/out" "$work/out0"
     case $line in *" run -k '$few/"*"--backend opencl --device "*"--seed 5"*) ok ;; *) bad "reproduction line: $line" ;; esac
     (cd / && sh -c "$line" >"$work/out" 2>"$work/err")
     [ $? = 1 ] && ok || bad "the reproduction line does not reproduce: $(tail -n 1 "$work/err")"
     tail -n 1 "$work/out" | grep -q '^0 passed, 1 failed, 0 skipped$' && ok || bad "the reproduction line ran: $(tail -n 1 "$work/out")"
+    # the failing call was kept, shrunk to one token, and fails again without contracts and model; the reference never fails
+    line=$(grep -m 1 '^    replay ' "$work/out0" | sed 's/^ *replay *//')
+    capsule=${line##* }
+    (cd / && sh -c "$line" >"$work/out" 2>"$work/err")
+    [ $? = 1 ] && ok || bad "'$line' is not exit 1: $(tail -n 1 "$work/err")"
+    says out "still fails"
+    says out "n_tokens=1 "
+    expect 0 replay --backend reference "$capsule"
+    says out "no longer fails"
+    expect 1 replay --backend opencl --backend reference --json "$capsule"
+    json <"$work/out" && ok || bad "replay --json is not JSON"
+    expect 77 replay --backend cuda "$capsule"
+    head -c 3000 "$capsule" >"$work/half.capsule"
+    expect 3 replay "$work/half.capsule"
+    head -c 3000 /dev/urandom >"$work/garbage.capsule"
+    expect 3 replay "$work/garbage.capsule"
     expect 1 run --root "$work/tight" -k $few --backend opencl --fail-fast
     says out "not_run"
 
+    # where passes part: nowhere; and under a limit that nothing can keep, at the first op that rounds at all
+    expect 0 bisect -k '*/op_error/opencl__cpu/p0' --backend opencl --capsules "$work/caps"
+    says out "ops planned 91 = within 91 + beyond 0 + unjudged 0 + not observed 0"
+    expect 0 bisect -k '*/op_error/opencl__cpu/p0' --backend opencl --tokens 1,2,3 --json
+    json <"$work/out" && ok || bad "bisect --json is not JSON"
+    sed 's/limit: {max: 1.0e-5, warn: 2.0e-6}/limit: {max: 1.0e-12}/' contracts/qwen3-moe-forward-gpu-v1.yaml >"$work/tight/contracts/qwen3-moe-forward-gpu-v1.yaml"
+    expect 1 run --root "$work/tight" --model falsifiers/models/austen-moe-Q4_K_M.gguf -k '*PARITY-001/op_error/opencl__cpu/p0' --backend opencl
+    says out "first divergence  blk.0.attn_norm"
+    says out "in forward order"
+    says out "replay "
+    expect 1 run --root "$work/tight" --model falsifiers/models/austen-moe-Q4_K_M.gguf -k '*PARITY-001/op_error/opencl__cpu/p0' --backend opencl --no-bisect
+    if grep -q "first divergence  " "$work/out"; then bad "--no-bisect bisects"; else ok; fi
     # a waiver: waived up to the day it expires, falsified from the next, told when nothing needs it
     sed 's/limit: {max: 5.0e-6}/limit: {max: 1.0e-30}/' "$work/new/contracts/my-op_v1.yaml" >"$work/new/contracts/w-v1.yaml"
     rm "$work/new/contracts/my-op_v1.yaml"
@@ -208,6 +265,13 @@ if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k 
 
     # interrupted: the rest is not run, what was made is removed
     mkdir "$work/tmp"
+    TMPDIR=$work/tmp "$program" bisect --backend opencl --capsules "$work/caps" >"$work/out" 2>"$work/err" &
+    pid=$!
+    sleep 1
+    kill -INT $pid
+    wait $pid
+    [ $? = 130 ] && ok || bad "a bisection that gets SIGINT is not exit 130"
+    [ -z "$(ls "$work/tmp")" ] && ok || bad "left behind in TMPDIR: $(ls "$work/tmp")"
     for signal in INT TERM; do
         TMPDIR=$work/tmp "$program" run --evidence "$work/ev2" >"$work/out" 2>"$work/err" &
         pid=$!

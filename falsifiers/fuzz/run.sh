@@ -20,6 +20,9 @@ sources() {
     case $1 in
     gguf) echo harness/gguf*.c harness/model*.c harness/text*.c harness/type.c harness/error.c harness/digest.c -lcrypto ;;
     observation) echo harness/observation.c harness/error.c harness/text*.c -ljansson ;;
+    capsule) echo harness/capsule.c harness/capsule_cut.c harness/observation*.c harness/fixture*.c harness/rng.c harness/half.c \
+        harness/rope_table.c harness/contract*.c harness/yaml*.c harness/diagnosis.c harness/arena.c harness/sites.c harness/type.c \
+        harness/error.c harness/text*.c harness/digest.c -lyaml -ljansson -lcrypto ;;
     spec) echo harness/spec_json.c harness/arena.c harness/error.c -ljansson ;;
     contract) echo $(ls harness/contract*.c | grep -v contract_schema) harness/yaml*.c harness/diagnosis.c harness/rules.c harness/validation_count.c harness/validation_text.c harness/arena.c harness/text*.c harness/error.c \
         harness/digest.c harness/claims.c harness/sites.c harness/type.c -lyaml -lcrypto ;;
@@ -39,6 +42,14 @@ seeds() { # TARGET FOLDER
         printf "\\$(printf '%03o' ${#header})\\0\\0\\0\\0\\0\\0\\0%sabcdefghijkl" "$header" > "$2/whole"
         printf "\\$(printf '%03o' ${#header})\\0\\0\\0\\0\\0\\0\\0%sabcd" "$header" > "$2/short"
         ;;
+    capsule)
+        # a rmsnorm over two zeros, whole and with another digest
+        zeros=$(printf '\0\0\0\0\0\0\0\0' | sha256sum | cut -c1-64)
+        for digest in "$zeros" 0; do
+            header='{"__metadata__":{"about":"{\"capsule\":{\"format\":1,\"op\":\"rmsnorm\",\"shape\":{\"n_tokens\":1,\"n_embd\":2,\"eps\":1e-6},\"judge\":\"rows\",\"output\":\"y\",\"limit\":{\"max\":1e-5},\"with\":{},\"seed\":\"1\",\"columns\":1,\"kept\":{\"t\":[4]},\"sha256\":{\"x\":\"'$digest'\",\"w\":\"'$digest'\"}}}"},"in.x":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"in.w":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}'
+            printf "\\$(printf '%03o' $((${#header} % 256)))\\$(printf '%03o' $((${#header} / 256)))\\0\\0\\0\\0\\0\\0%s\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0" "$header" > "$2/$digest"
+        done
+        ;;
     spec)
         echo '{"kind":"forward","backend":"opencl","variant":"cpu","device":"0","model":"m.gguf","requests":[[1,2],[3]],"taps":["logits","blk.*.attn"],"n_greedy":2,"decode":true,"out":"o"}' > "$2/forward"
         echo '{"kind":"op","backend":"cuda","op":"matmul","shape":{"n_tokens":2,"type":"Q4_K","eps":1e-6},"with":{"x_scale":-4},"then":{"op":"add"},"fill":"gauss","seeds":[1,"18446744073709551615"],"out":"o"}' > "$2/op"
@@ -48,7 +59,7 @@ seeds() { # TARGET FOLDER
 }
 
 failed=0
-for target in ${*:-gguf observation spec contract}; do
+for target in ${*:-gguf observation spec contract capsule}; do
     [ -f "falsifiers/fuzz/fuzz_$target.c" ] || { echo "run.sh: no target is named '$target'" >&2; exit 2; }
     corpus=${CORPUS:+$CORPUS/$target}
     corpus=${corpus:-$tmp/corpus/$target}

@@ -160,6 +160,15 @@ static const change changes[] = {
     { "CON-009", "judge: preload, ", "judge: preload, heavy: true, ", "heavy" },
     { "CON-010", "limit: {max: 0}\n", "limit: {max: 0}\n        limit_full_size: {min: 0}\n", "{min" },
     { "CON-010", "limit: {max: 0}\n", "limit: {max: 0}\n        limit_full_size: {}\n", "{}" },
+    /* floors */
+    { "CON-024", "        prompts: [truth-0, short]\n", "        prompts: [truth-0, short]\n        floor: {prompts: 3, positions: 2}\n", "{prompts: 3" },
+    { "CON-009", "basis: counted, prompts: [short]}", "basis: counted, prompts: [short], floor: {prompts: 1, positions: 1}}", "{prompts: 1" },
+    { "CON-024", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        prompts_full_size: [short]\n        floor: {prompts: 1, positions: 4}\n", "{prompts: 1" },
+    { "CON-002", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        floor: {prompts: 1}\n", "prompts: 1}" },
+    { "CON-008", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        floor: {prompts: 1, positions: 0}\n", "0}" },
+    { "CON-001", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        floor: {prompts: 1, position: 3}\n", "position" },
+    { "CON-003", "        prompts: [truth-0]\n", "        prompts: [truth-0]\n        floor: 3\n", "3" },
+    { "CON-009", "judge: preload, ", "judge: preload, floor: {prompts: 1, positions: 2}, ", "floor" },
     /* parameters that belong to one kind of observation */
     { "CON-009", LOADS, THROUGHPUT ", basis: counted}", NULL },
     { "CON-009", LOADS, THROUGHPUT ", basis: counted, with: {context: 16, n_tokens: 8}}", NULL },
