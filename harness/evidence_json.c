@@ -109,7 +109,7 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
     json_object_set_new(j, "observed", json_string(fal_observe_kind_name(c->observe)));
     if (v->detail[0]) json_object_set_new(j, "detail", fal_json_text(v->detail));
     if (r->waiver) json_object_set_new(j, "waiver", fal_waiver_json(r->waiver));
-    if (c->observe == FAL_OBSERVE_OP) {
+    if (c->observe == FAL_OBSERVE_OP || c->observe == FAL_OBSERVE_TRIAL) {
         json_object_set_new(j, "op", fal_json_text(c->op));
         json_object_set_new(j, "shape", c->n_shapes ? fal_json_params(&c->shapes[0]) : json_object());
         json_object_set_new(j, "fill", c->n_fills ? fal_json_text(c->fills[0]) : json_null());
@@ -126,6 +126,7 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
     json_t *kernels = json_object_get(r->ran, "kernels");
     json_object_set(j, "kernels", kernels ? kernels : json_null());
     if (r->throughput) json_object_set(j, "throughput", r->throughput);
+    if (r->trial) json_object_set(j, "trial", r->trial);
     return j;
 }
 
@@ -196,6 +197,9 @@ json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, con
     }
     json_object_set_new(j, "seed", o->options->has_seed ? fal_json_u64(o->options->seed) : json_null());
     json_object_set_new(j, "falsify", json_pack("{s:s, s:s}", "version", FAL_VERSION, "revision", o->revision));
+    if (any->candidate)
+        json_object_set_new(j, "candidate", json_pack("{s:o, s:s, s:s}", "file", fal_json_text(o->options->candidate), "sha256", any->candidate, "op",
+                                                      o->options->op));
     json_object_set_new(j, "started", json_string(run->started));
     json_object_set_new(j, "finished", json_string(run->finished));
     json_object_set_new(j, "cases", cases);

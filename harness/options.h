@@ -36,6 +36,7 @@ typedef struct {
     bool no_taps, nvtx; /* for profilers */
     bool json, fail_fast, no_probe, verbose, help;
     bool heavy; /* plan heavy cases too */
+    const char *op, *candidate; /* a kernel on trial, and what it computes; both or none. backends is then "candidate" */
     fal_color color;
     char *require_text; /* owned copy that require points into */
 } fal_options;

@@ -256,6 +256,7 @@ void fal_run_free(fal_run *run)
         free((void *)(uintptr_t)run->results[i].log_tail);
         json_decref(run->results[i].ran);
         json_decref(run->results[i].throughput);
+        json_decref(run->results[i].trial);
     }
     free(run->results);
     json_decref(run->kernels);

@@ -14,6 +14,7 @@ typedef struct {
     const char *log_tail; /* last words of a lost observer, untrusted; NULL when there are none */
     json_t *ran;          /* about.ran of the observation under trial, or NULL */
     const fal_waiver *waiver; /* that made it waived, or NULL */
+    json_t *trial;        /* about.trial of it, or NULL */
     json_t *throughput;   /* about.throughput of it, or NULL: times, clocks and bandwidth are evidence too */
 } fal_result;
 
