@@ -39,6 +39,7 @@ typedef struct {
 /* Values as in the CUDA driver API reference. */
 enum {
     FAL_CU_SUCCESS = 0,
+    FAL_CU_ERROR_INVALID_VALUE = 1,
     FAL_CU_ERROR_OUT_OF_MEMORY = 2,
     FAL_CU_ERROR_NO_DEVICE = 100,
     FAL_CU_ERROR_INVALID_IMAGE = 200,
@@ -46,6 +47,7 @@ enum {
     FAL_CU_ERROR_INVALID_PTX = 218,
     FAL_CU_ERROR_UNSUPPORTED_PTX_VERSION = 222,
     FAL_CU_ERROR_NOT_FOUND = 500,
+    FAL_CU_ERROR_LAUNCH_OUT_OF_RESOURCES = 701,
 
     FAL_CU_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16,
     FAL_CU_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75,
@@ -90,6 +92,7 @@ enum {
     X(cuModuleLoadData, (fal_cu_module *, const void *)) \
     X(cuModuleUnload, (fal_cu_module)) \
     X(cuModuleGetFunction, (fal_cu_function *, fal_cu_module, const char *)) \
+    X(cuModuleGetGlobal_v2, (fal_cu_ptr *, size_t *, fal_cu_module, const char *)) \
     X(cuFuncGetAttribute, (int *, int, fal_cu_function)) \
     X(cuFuncSetAttribute, (fal_cu_function, int, int)) \
     X(cuLaunchKernelEx, (const fal_cu_launch_config *, fal_cu_function, void **, void **)) \

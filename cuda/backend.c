@@ -1,5 +1,6 @@
 /* The CUDA backend's table. */
 #include "cuda/bandwidth.h"
+#include "cuda/candidate.h"
 #include "cuda/decode_ops.h"
 #include "cuda/decode_taps.h"
 #include "cuda/device_code.h"
@@ -54,5 +55,6 @@ const fal_backend fal_cuda_backend = {
     .session_memory = fal_cu_session_memory,
     .read_bandwidth = fal_cu_read_bandwidth,
     .arithmetic = arithmetic,
+    .time_calls = fal_cu_time_calls,
     .device_code = fal_cu_device_code,
 };

@@ -3,6 +3,7 @@
 #define FAL_CUDA_DEVICE_H
 
 #include "harness/backend.h"
+#include "harness/launch.h"
 
 /* Threads of a block: four 32-lane slices, the same as the work-groups of the OpenCL twin, so that both reduce alike. */
 #define FAL_CU_GROUP 128
@@ -119,6 +120,22 @@ typedef struct {
     int registers, local_bytes, shared_bytes;
 } fal_cu_kernel_facts;
 fal_status fal_cu_facts(fal_context *ctx, const char *op, const char *name, fal_cu_kernel_facts *out, fal_error *err);
+
+/* what    A buffer that is a part of another one, which must outlive it. offset is a multiple of 4096. */
+fal_status fal_cu_view(fal_context *ctx, const fal_cu_buffer *whole, size_t offset, size_t bytes, fal_cu_buffer **out, fal_error *err);
+void fal_cu_view_free(fal_context *ctx, fal_cu_buffer *view);
+
+/* what    Somebody else's device code, and its line about launches (harness/launch.h).
+   refuses what the driver does not load, and code without that line: FAL_ERR_INPUT
+   owns    *out belongs to the caller: fal_cu_foreign_free */
+typedef struct fal_cu_foreign fal_cu_foreign;
+fal_status fal_cu_foreign_load(fal_context *ctx, const char *code, size_t length, char *launch, size_t launch_size, fal_cu_foreign **out,
+                             fal_error *err);
+void fal_cu_foreign_free(fal_context *ctx, fal_cu_foreign *f);
+bool fal_cu_foreign_has(fal_context *ctx, fal_cu_foreign *f, const char *kernel);
+/* what    Queues a kernel of it in that shape; a buffer argument may be NULL. */
+fal_status fal_cu_foreign_run(fal_context *ctx, fal_cu_foreign *f, const char *kernel, const fal_launch *shape, const fal_cu_arg *args,
+                            size_t n_args, fal_error *err);
 
 /* what    Blocks that cover n threads with one each; n rows with 32 lanes each. */
 size_t fal_cu_groups(const fal_context *ctx, size_t n_items);

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { F = 1, O = 2, P = 4, R = 8, T = 16, D = 32, L = 64, S = 128 };
+enum { F = 1, O = 2, P = 4, R = 8, T = 16, D = 32, L = 64, S = 128, X = 256 };
 
 static const fal_judgement judgements[] = {
 #define FAL_JUDGEMENT(name, kinds, metric, function, help) { #name, metric, function, help },
@@ -32,6 +32,7 @@ static int kind_bit(fal_observe_kind kind)
     case FAL_OBSERVE_DEVICE_CODE: return D;
     case FAL_OBSERVE_LAUNCHES: return L;
     case FAL_OBSERVE_SANITIZE: return S;
+    case FAL_OBSERVE_TRIAL: return X;
     }
     return 0;
 }
@@ -39,7 +40,7 @@ static int kind_bit(fal_observe_kind kind)
 static const char *kind_name(fal_observe_kind kind)
 {
     static const char *const names[] = { "forward", "teacher", "pinned", "op", "preload", "refusal",
-                                        "throughput", "device_code", "launches", "sanitize" };
+                                        "throughput", "device_code", "launches", "sanitize", "trial" };
     return (unsigned)kind < sizeof names / sizeof names[0] ? names[kind] : "unknown";
 }
 

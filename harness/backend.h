@@ -3,6 +3,7 @@
 #define FAL_BACKEND_H
 
 #include "harness/arithmetic.h"
+#include "harness/call.h"
 #include "harness/error.h"
 #include "harness/model.h"
 
@@ -70,6 +71,7 @@ typedef struct {
                             f16 KV cache; a backend refuses one it lacks */
     bool dry; /* no device: what the host would ask of one is counted, and nothing runs (can_run_dry) */
     const char *cache_dir; /* where built programs may be kept; NULL for none */
+    const char *candidate, *op; /* of the backend "candidate": the file on trial, and the operation that it computes */
 } fal_backend_options;
 
 typedef struct fal_context fal_context; /* an opened device; each backend defines its own */
@@ -132,6 +134,16 @@ typedef struct fal_backend {
 #define FAL_OP(op) fal_status (*op)(fal_context *ctx, const fal_##op##_args *a, fal_error *err);
 #include "harness/ops.def"
 
+    /* what   Any op, by its fields instead of a struct: of a backend that has no functions of its own, else NULL. */
+    fal_status (*call)(fal_context *ctx, const fal_call *c, fal_error *err);
+    /* what   What the code on trial did beside its answers (changed an input, wrote beside an array) since this was last
+              asked, in one line; NULL when it did nothing of the kind, or nobody looks. */
+    const char *(*breaches)(fal_context *ctx);
+    /* what   Seconds that n calls of one op take when everything is on the device before they start: arrays are uploaded
+              (equal ones once), one call is made that is not timed, then all are queued and waited for. NULL where a
+              backend cannot tell. */
+    fal_status (*time_calls)(fal_context *ctx, const fal_call *calls, int n, double *seconds, fal_error *err);
+
     /* what   Uploads every tensor of the model once, allocates an f32 KV cache of n_ctx positions, poisons all scratch.
               The model must outlive the session. On failure everything is freed and the context stays usable. */
     fal_status (*session_open)(fal_context *ctx, const fal_model *model, int n_ctx, fal_session **out, fal_error *err);
@@ -163,7 +175,7 @@ extern const fal_backend fal_reference_backend;
 extern const fal_backend fal_opencl_backend;
 extern const fal_backend fal_cuda_backend;
 
-/* what    The table of that name, or NULL; and all of them in fixed order: reference, opencl, cuda. */
+/* what    The table of that name, also "candidate", or NULL; and all but that in fixed order: reference, opencl, cuda. */
 const fal_backend *fal_backend_find(const char *name);
 const fal_backend *const *fal_backend_all(int *n);
 

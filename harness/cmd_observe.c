@@ -1,4 +1,5 @@
 /* falsify observe: one observation by hand, to a file; with --serve the observer that run starts as its child. */
+#include "harness/candidate_parts.h"
 #include "harness/cmd.h"
 #include "harness/fixture.h"
 #include "harness/observe.h"
@@ -368,6 +369,7 @@ static fal_status serve(fal_error *err)
 
 int fal_cmd_observe(int argc, char **argv, const fal_cmd_env *env, fal_error *err)
 {
+    if (argc > 1 && strcmp(argv[1], "--host") == 0) return fal_candidate_serve(argc, argv);
     arguments *a = calloc(1, sizeof *a);
     if (!a) return fal_exit_status(fal_fail(err, FAL_ERR_MEMORY, NULL, "observe: out of memory"));
     a->timeout_s = 600;

@@ -52,7 +52,8 @@ typedef enum {
     FAL_OBSERVE_THROUGHPUT, /* greedy decode of one stream, timed; memory, clocks and read bandwidth beside it */
     FAL_OBSERVE_DEVICE_CODE, /* the device code in the program as its compiler saw it; opens no device and no model */
     FAL_OBSERVE_LAUNCHES,    /* kernels of a prompt and of each token after it; with dry, as what the host would ask for */
-    FAL_OBSERVE_SANITIZE     /* the program under a tool that watches what kernels do to memory */
+    FAL_OBSERVE_SANITIZE,    /* the program under a tool that watches what kernels do to memory */
+    FAL_OBSERVE_TRIAL        /* one op of a candidate, called in ways that only an honest one does not notice, and timed */
 } fal_observe_kind;
 
 typedef enum { FAL_AGAINST_NONE, FAL_AGAINST_REFERENCE, FAL_AGAINST_ORACLE, FAL_AGAINST_SELF } fal_against;

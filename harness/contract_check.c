@@ -9,9 +9,9 @@
 #include <string.h>
 
 static const char *const observes[] = { "forward", "teacher", "pinned", "op", "preload", "refusal", "throughput",
-                                        "device_code", "launches", "sanitize", NULL };
+                                        "device_code", "launches", "sanitize", "trial", NULL };
 static const char *const againsts[] = { "none", "reference", "oracle", "self", NULL };
-static const char *const backends[] = { "reference", "opencl", "cuda", NULL };
+static const char *const backends[] = { "reference", "opencl", "cuda", "candidate", NULL };
 static const char *const fills[] = {
 #define FAL_FILL(name) #name,
 #include "harness/names.def"

@@ -111,7 +111,7 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
     json_object_set_new(j, "observed", json_string(fal_observe_kind_name(c->observe)));
     if (v->detail[0]) json_object_set_new(j, "detail", fal_json_text(v->detail));
     if (r->waiver) json_object_set_new(j, "waiver", fal_waiver_json(r->waiver));
-    if (c->observe == FAL_OBSERVE_OP) {
+    if (c->observe == FAL_OBSERVE_OP || c->observe == FAL_OBSERVE_TRIAL) {
         json_object_set_new(j, "op", fal_json_text(c->op));
         json_object_set_new(j, "shape", c->n_shapes ? fal_json_params(&c->shapes[0]) : json_object());
         json_object_set_new(j, "fill", c->n_fills ? fal_json_text(c->fills[0]) : json_null());
@@ -132,6 +132,7 @@ static json_t *case_json(const fal_case *k, const fal_result *r)
         const char *file = strrchr(r->capsule, '/');
         json_object_set_new(j, "capsule", json_pack("{s:o, s:s}", "file", fal_json_text(file ? file + 1 : r->capsule), "sha256", r->capsule_sha256));
     }
+    if (r->trial) json_object_set(j, "trial", r->trial);
     return j;
 }
 
@@ -202,6 +203,9 @@ json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, con
     }
     json_object_set_new(j, "seed", o->options->has_seed ? fal_json_u64(o->options->seed) : json_null());
     json_object_set_new(j, "falsify", json_pack("{s:s, s:s}", "version", FAL_VERSION, "revision", o->revision));
+    if (any->candidate)
+        json_object_set_new(j, "candidate", json_pack("{s:o, s:s, s:s}", "file", fal_json_text(o->options->candidate), "sha256", any->candidate, "op",
+                                                      o->options->op));
     json_object_set_new(j, "started", json_string(run->started));
     json_object_set_new(j, "finished", json_string(run->finished));
     json_object_set_new(j, "cases", cases);

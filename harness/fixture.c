@@ -455,6 +455,7 @@ static fal_status make_array(fal_fixture *f, int i, fal_error *err)
 fal_status fal_fixture_fill(fal_fixture *f, fal_error *err)
 {
     for (int i = 0; i < f->n_buffers; i++) {
+        if (!f->blocks[i] && f->buffers[i].data) continue; /* another fixture's */
         fal_status st = make_array(f, i, err);
         if (!st && f->buffers[i].is_input) st = fal_fixture_draw(f, i, err);
         if (st) return st;
@@ -482,6 +483,39 @@ fal_status fal_fixture_take(fal_fixture *f, const fal_observation *o, fal_error 
         memcpy(b->data, t->data, t->nbytes);
     }
     return FAL_OK;
+}
+
+void fal_fixture_share_weights(fal_fixture *f, const fal_fixture *from)
+{
+    for (int i = 0; i < f->n_buffers; i++)
+        if (f->roles[i] == ROLE_WEIGHT) f->buffers[i].data = from->buffers[i].data;
+}
+
+void fal_fixture_call(const fal_fixture *f, fal_call *out)
+{
+    const op_info *o = find_op(f->op);
+    *out = (fal_call){ .op = f->op };
+    for (const int *k = o->keys; *k != KEY_none; k++) {
+        fal_field *x = &out->fields[out->n_fields++];
+        *x = (fal_field){ .name = keys[*k].name };
+        x->kind = keys[*k].kind == REAL ? FAL_FIELD_FLOAT : keys[*k].kind == FLAG ? FAL_FIELD_BOOL : FAL_FIELD_INT;
+        if (x->kind == FAL_FIELD_FLOAT) x->f = (float)f->value[*k];
+        else x->i = (int32_t)f->value[*k];
+    }
+    if (has_weights(o)) out->fields[out->n_fields++] = (fal_field){ .name = "type", .kind = FAL_FIELD_TYPE, .i = (int32_t)f->type };
+    for (int a = 0; a < MAX_ARRAYS && o->arrays[a].name; a++) {
+        fal_field *x = &out->fields[out->n_fields++];
+        *x = (fal_field){ .name = o->arrays[a].name, .kind = FAL_FIELD_ARRAY };
+        for (int i = 0; i < f->n_buffers; i++) {
+            const fal_buffer *b = &f->buffers[i];
+            if (strcmp(b->name, x->name) != 0) continue;
+            x->data = b->data;
+            x->nbytes = b->nbytes;
+            x->is_i32 = b->dtype == FAL_DTYPE_I32;
+            x->is_input = b->is_input;
+            x->is_output = b->is_output;
+        }
+    }
 }
 
 const char *fal_fixture_op(const fal_fixture *f)

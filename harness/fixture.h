@@ -49,6 +49,12 @@ fal_status fal_fixture_take(fal_fixture *f, const fal_observation *o, fal_error 
    refuses a call that wrote beside an output array: FAL_ERR_INTERNAL */
 fal_status fal_fixture_run(fal_fixture *f, const fal_backend *b, fal_context *ctx, fal_error *err);
 
+/* what    The call as named fields; arrays point into the fixture. */
+void fal_fixture_call(const fal_fixture *f, fal_call *out);
+/* what    Takes the weights of another fixture of the same shape, which is filled and outlives this one: calls that share
+           them. Before fal_fixture_fill. */
+void fal_fixture_share_weights(fal_fixture *f, const fal_fixture *from);
+
 const char *fal_fixture_op(const fal_fixture *f); /* the op that is called */
 const fal_buffer *fal_fixture_buffers(const fal_fixture *f, int *n);
 fal_buffer *fal_fixture_buffer(fal_fixture *f, const char *name); /* NULL when the op has none of that name */

@@ -39,6 +39,11 @@ BIND(argmax, I(n_rows), I(n_cols), A(x), A(ids))
 
 static fal_status call(const fal_fixture *f, const fal_backend *b, fal_context *ctx, fal_error *err)
 {
+    if (b->call) {
+        fal_call c;
+        fal_fixture_call(f, &c);
+        return b->call(ctx, &c, err);
+    }
 #define FAL_OP(name)                                                                                                   \
     if (strcmp(f->op, #name) == 0) {                                                                                   \
         if (!b->name) return fal_fail(err, FAL_ERR_INTERNAL, NULL, "the backend has no op %s", #name);                 \

@@ -86,7 +86,7 @@ fal_status fal_observe_open_device(fal_observe_state *s, const fal_spec *spec, f
 
     fal_observe_close(s);
     fal_observe_mark(s, "opening backend %s", b->name);
-    const fal_backend_options options = { .device = device, .variant = variant, .dry = dry };
+    const fal_backend_options options = { .device = device, .variant = variant, .dry = dry, .candidate = spec->candidate, .op = spec->op };
     const fal_status st = b->open(&options, &s->ctx, err);
     if (st) {
         s->ctx = NULL;
@@ -290,6 +290,9 @@ static json_t *what_ran(const fal_observe_state *s, const fal_spec *spec, const 
                             "kernels", launches_since(s, before));
     if (ran && s->dry) json_object_del(ran, "device");
     if (ran && s->backend->arithmetic) json_object_set_new(ran, "arithmetic", declared(s, spec));
+    const char *breaches = ran && s->backend->breaches ? s->backend->breaches(s->ctx) : NULL;
+    if (breaches) json_object_set_new(ran, "breaches", driver_text(breaches));
+    if (ran && spec->candidate) json_object_set_new(ran, "candidate", driver_text(spec->candidate));
     if (ran && spec->kind != FAL_OBSERVE_OP && s->model) {
         json_object_set_new(ran, "model_sha256", json_string(s->model->sha256));
         json_object_set_new(ran, "config", config_to_json(&s->model->config));
@@ -326,6 +329,9 @@ fal_status fal_observe_in(fal_observe_state *s, const fal_spec *spec, fal_error 
 {
     if (!spec->out || !spec->out[0]) return fal_fail(err, FAL_ERR_USAGE, NULL, "no output file was named");
     fal_error own = { 0 };
+    /* a shared object starts afresh for each observation, so that it remembers nothing */
+    const size_t length = spec->candidate ? strlen(spec->candidate) : 0;
+    if (length > 3 && strcmp(spec->candidate + length - 3, ".so") == 0) fal_observe_close(s);
     const bool opens = spec->kind != FAL_OBSERVE_DEVICE_CODE && spec->kind != FAL_OBSERVE_SANITIZE;
     fal_status st = opens                                  ? fal_observe_open_device(s, spec, &own)
                     : spec->kind == FAL_OBSERVE_SANITIZE ? fal_observe_sanitize(s, spec, &own)
@@ -340,6 +346,7 @@ fal_status fal_observe_in(fal_observe_state *s, const fal_spec *spec, fal_error 
         case FAL_OBSERVE_REFUSAL: st = fal_observe_refusal(s, spec, &own); break;
         case FAL_OBSERVE_THROUGHPUT: st = fal_observe_throughput(s, spec, &own); break;
         case FAL_OBSERVE_LAUNCHES: st = fal_observe_launch_counts(s, spec, &own); break;
+        case FAL_OBSERVE_TRIAL: st = fal_observe_trial(s, spec, &own); break;
         default: st = fal_fail(&own, FAL_ERR_USAGE, NULL, "unknown kind of observation %d", (int)spec->kind);
         }
     }

@@ -11,6 +11,7 @@ typedef struct {
     fal_observe_kind kind;
     const char *backend, *variant, *device; /* variant "" or "cpu"; device "" for the first usable */
     const char *model;                      /* path; NULL for kind op */
+    const char *candidate;                  /* file on trial, for backend "candidate"; else NULL */
     /* forward, teacher, pinned */
     const int32_t *const *tokens; const int *n_tokens; int n_requests;
     int n_greedy; bool decode;

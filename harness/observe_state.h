@@ -59,6 +59,7 @@ fal_status fal_observe_op(fal_observe_state *s, const fal_spec *spec, fal_error 
 fal_status fal_observe_preload(fal_observe_state *s, const fal_spec *spec, fal_error *err);
 fal_status fal_observe_refusal(fal_observe_state *s, const fal_spec *spec, fal_error *err);
 fal_status fal_observe_throughput(fal_observe_state *s, const fal_spec *spec, fal_error *err);
+fal_status fal_observe_trial(fal_observe_state *s, const fal_spec *spec, fal_error *err);
 /* The one that opens nothing. */
 fal_status fal_observe_device_code(const fal_spec *spec, fal_error *err);
 fal_status fal_observe_launch_counts(fal_observe_state *s, const fal_spec *spec, fal_error *err);

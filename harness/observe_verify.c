@@ -1,5 +1,6 @@
 /* Checks that an observation file answers a spec: an observer's "ok" is a claim like any other. */
 #include "harness/fixture.h"
+#include "harness/trial.h"
 #include "harness/observe_state.h"
 
 #include <stdio.h>
@@ -72,6 +73,23 @@ static fal_status check_op(const fal_observation *o, const fal_spec *spec, int r
     return st;
 }
 
+static fal_status check_trial(const fal_observation *o, const fal_spec *spec, int request, fal_error *err)
+{
+    fal_fixture *f = NULL;
+    fal_status st = fal_fixture_make(spec->op, &spec->shape, spec->fill, 1, &spec->with, NULL, &f, err);
+    int n = 0;
+    const fal_buffer *b = st ? NULL : fal_fixture_buffers(f, &n);
+    for (int i = 0; i < n && !st; i++)
+        for (int again = 0; again < (spec->candidate && request >= FAL_TRIAL_PROBES ? 2 : 1) && !st; again++) {
+            char name[96];
+            snprintf(name, sizeof name, "%s.%s", again ? "after" : "out", b[i].name);
+            if (b[i].is_output) st = check_tensor(o, request, name, b[i].dtype, b[i].n_dims, b[i].ne, err);
+        }
+    fal_fixture_free(f);
+    if (st || !spec->candidate || json_is_object(json_object_get(o->about, "trial"))) return st;
+    return fal_fail(err, FAL_ERR_INPUT, NULL, "%s: about.trial is missing", o->path);
+}
+
 /* Tokens of every run, and a time for each. */
 static fal_status check_throughput(const fal_observation *o, const fal_spec *spec, fal_error *err)
 {
@@ -98,13 +116,14 @@ fal_status fal_observation_answers(const fal_observation *o, const fal_spec *spe
     const json_t *ran = json_object_get(o->about, "ran");
     const bool forward = spec->kind == FAL_OBSERVE_FORWARD || spec->kind == FAL_OBSERVE_TEACHER || spec->kind == FAL_OBSERVE_PINNED;
     const int n_op = spec->kind == FAL_OBSERVE_OP ? spec->n_seeds * (spec->then.n_params > 0 ? 2 : 1) : 0;
-    const int n = forward ? spec->n_requests : n_op;
+    const int n = forward ? spec->n_requests : spec->kind == FAL_OBSERVE_TRIAL ? spec->n_seeds - 2 + FAL_TRIAL_PROBES : n_op;
     fal_status st = check_text(o, json_object_get(ran, "backend"), "backend", spec->backend ? spec->backend : "", err);
     if (!st) st = check_text(o, json_object_get(ran, "variant"), "variant", spec->variant ? spec->variant : "", err);
     if (!st && o->n_requests != n)
         st = fal_fail(err, FAL_ERR_INPUT, NULL, "%s: %d requests, but %d were asked for", o->path, o->n_requests, n);
     if (!st && forward) st = check_forward(o, spec, err);
     for (int i = 0; i < n_op && !st; i++) st = check_op(o, spec, i, err);
+    for (int i = 0; i < n && !st && spec->kind == FAL_OBSERVE_TRIAL; i++) st = check_trial(o, spec, i, err);
     if (!st && spec->kind == FAL_OBSERVE_PRELOAD &&
         json_array_size(json_object_get(json_object_get(o->about, "preload"), "tensors")) == 0)
         st = fal_fail(err, FAL_ERR_INPUT, NULL, "%s: about.preload.tensors is missing or empty", o->path);

@@ -34,7 +34,9 @@ enum {
     O_HEAVY,
     O_NO_BISECT,
     O_CAPSULES,
-    O_TOKENS
+    O_TOKENS,
+    O_OP,
+    O_CANDIDATE
 };
 enum { IN_PLAN = 1, IN_RUN = 2, IN_BOTH = 3, IN_BISECT = 4 };
 
@@ -67,8 +69,10 @@ static const struct {
     { "verbose", 'v', NULL, IN_BOTH, true, "name what is otherwise only counted" },
     { "no-probe", O_NO_PROBE, NULL, IN_PLAN, true, "do not look for devices" },
     { "heavy", O_HEAVY, NULL, IN_BOTH, true, "also the cases that take long: op shapes of full size" },
+    { "op", O_OP, "NAME", IN_BOTH, true, "with --candidate: the operation (moe_matmul), or a site of the model (moe_down)" },
+    { "candidate", O_CANDIDATE, "FILE", IN_BOTH, true, "your kernel on trial: .so, .cl, .cubin or .ptx (harness/candidate.h)" },
     { "fail-fast", O_FAIL_FAST, NULL, IN_BOTH, false, "stop at the first failure" },
-    { "timeout", O_TIMEOUT, "S", IN_BOTH, false, "seconds for one observation; default 600" },
+    { "timeout", O_TIMEOUT, "S", IN_BOTH, false, "seconds for one observation; default 600, of a candidate 60" },
     { "evidence", O_EVIDENCE, "DIR", IN_BOTH, false, "where evidence is written; default: evidence" },
     { "keep-observations", O_KEEP, "DIR", IN_BOTH, false, "keep the observation files there" },
     { "no-taps", O_NO_TAPS, NULL, IN_BOTH, false, "for profilers: forward passes without taps; what needs them is not_run" },
@@ -194,9 +198,23 @@ static bool push(fal_names *list, const char *item, int cap)
     return true;
 }
 
+/* A candidate is a backend of its own, and the only one on trial. */
+static fal_status check_candidate(fal_options *o, int argc, fal_error *err)
+{
+    if (!o->candidate && !o->op) return FAL_OK;
+    if (!o->candidate) return fal_fail(err, FAL_ERR_USAGE, "-k selects falsifiers of our own kernels", "--op %s: give the kernel with --candidate", o->op);
+    if (!o->op)
+        return fal_fail(err, FAL_ERR_USAGE, "for example --op moe_down", "--candidate %.200s: say with --op what it computes", o->candidate);
+    for (int i = 0; i < o->backends.n; i++)
+        if (strcmp(o->backends.items[i], "candidate") != 0)
+            return fal_fail(err, FAL_ERR_USAGE, "leave --backend out", "--backend %s: with --candidate only that is on trial", o->backends.items[i]);
+    if (o->backends.n == 0 && !push(&o->backends, "candidate", argc)) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for the options");
+    return FAL_OK;
+}
+
 fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_options *out, fal_error *err)
 {
-    fal_options o = { .timeout_s = 600, .repeat = 1 };
+    fal_options o = { .repeat = 1 };
     struct option longs[N_TABLE + 1];
     size_t n_longs = 0;
     for (int i = 0; i < N_TABLE; i++)
@@ -230,6 +248,8 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
         case O_NO_BISECT: o.no_bisect = true; break;
         case O_CAPSULES: o.capsules = optarg; break;
         case O_TOKENS: o.tokens = optarg; break;
+        case O_OP: o.op = optarg; break;
+        case O_CANDIDATE: o.candidate = optarg; break;
         case O_NO_PROBE: o.no_probe = true; break;
         case O_REQUIRE: st = parse_require(optarg, &o, err); break;
         case O_TIMEOUT: st = parse_number("timeout", optarg, &o.timeout_s, err); break;
@@ -254,8 +274,10 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
     }
     if (st == FAL_OK && memory && optind < argc)
         st = fal_fail(err, FAL_ERR_USAGE, "falsifiers are selected by -k", "unexpected argument '%s'", argv[optind]);
+    if (st == FAL_OK && memory) st = check_candidate(&o, argc, err);
+    if (!(o.timeout_s > 0)) o.timeout_s = o.candidate ? 60 : 600;
     if (st == FAL_OK && memory && !o.require_given) {
-        st = parse_require("reference,opencl", &o, err);
+        st = parse_require(o.candidate ? "candidate" : "reference,opencl", &o, err);
         o.require_given = false;
     }
     if (st == FAL_OK && !memory) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for the options");

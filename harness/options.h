@@ -39,6 +39,7 @@ typedef struct {
     bool no_bisect;       /* a failure is reported only */
     const char *capsules; /* NULL: capsules in the evidence folder */
     const char *tokens;   /* of bisect: a prompt, or NULL */
+    const char *op, *candidate; /* a kernel on trial, and what it computes; both or none. backends is then "candidate" */
     fal_color color;
     char *require_text; /* owned copy that require points into */
 } fal_options;

@@ -15,6 +15,7 @@ const char *fal_observe_kind_name(fal_observe_kind kind)
         [FAL_OBSERVE_OP] = "op",           [FAL_OBSERVE_PRELOAD] = "preload", [FAL_OBSERVE_REFUSAL] = "refusal",
         [FAL_OBSERVE_THROUGHPUT] = "throughput", [FAL_OBSERVE_DEVICE_CODE] = "device_code",
         [FAL_OBSERVE_LAUNCHES] = "launches", [FAL_OBSERVE_SANITIZE] = "sanitize",
+        [FAL_OBSERVE_TRIAL] = "trial",
     };
     return (unsigned)kind < sizeof names / sizeof names[0] ? names[kind] : "unknown";
 }
@@ -71,12 +72,14 @@ static fal_status make_targets(fal_plan_parts *p, fal_error *err)
     for (int i = 0; i < p->n_targets; i++) {
         const fal_probe *probe = &p->in->probes->items[i];
         const bool reference = strcmp(probe->backend->name, "reference") == 0;
-        const char *device = reference ? NULL : o->device; /* --device is about those on trial */
+        const bool candidate = strcmp(probe->backend->name, "candidate") == 0;
+        const char *device = reference || candidate ? NULL : o->device; /* --device is about those on trial; a candidate has one */
         fal_target *t = &p->targets[i];
         *t = (fal_target){ .probe = probe, .selector = device ? device : "" };
         t->selected = o->backends.n == 0 || names_hold(&o->backends, probe->backend->name);
         t->required = names_hold(&o->require, probe->backend->name);
         t->device = fal_probe_choose(probe, device);
+        if (candidate) t->trial = p->in->trial;
         if (probe->state == FAL_PROBE_BLOCKED) {
             t->blocked = fal_plan_text(p, "%s", probe->error.message);
             t->hint = fal_plan_text(p, "%s", probe->error.hint);
@@ -186,6 +189,7 @@ fal_status fal_plan_make(const fal_plan_in *in, fal_plan **out, fal_error *err)
     for (int i = 0; !st && i < p->n_cases; i++)
         if (!p->cases[i].blocked) st = add_observations(p, &p->cases[i], err);
     if (!st && p->full_size) st = fal_plan_group_specs(p, err);
+    if (!st && in->trial) st = fal_plan_candidate_first(p, err);
     p->plan.full_size = p->full_size;
     if (!st && p->arena.failed) st = no_memory(err);
     if (st) {

@@ -6,6 +6,7 @@
 #include "harness/devices.h"
 #include "harness/observe.h"
 #include "harness/options.h"
+#include "harness/trial.h"
 
 /* One observation to make. Several cases may share it. */
 typedef struct {
@@ -28,6 +29,7 @@ typedef struct {
     bool uses_model, required;
     int n_tokens;         /* of all its requests; 0 for ops and where not known */
     int got, want, again; /* observations; -1 where not needed, all -1 when blocked */
+    const char *candidate; /* digest of the file on trial, or NULL */
     bool uses_oracle;
     int oracle_prompt;          /* j of the oracle's "pj", or -1 */
     const char *blocked, *hint; /* NULL: it will run */
@@ -77,6 +79,8 @@ typedef struct {
     const fal_options *options;
     const char *model; /* path */
     bool model_given;  /* its absence is then an error */
+    const fal_trial_op *trial; /* what a candidate computes, or NULL */
+    const char *candidate;     /* digest of its file, or NULL */
 } fal_plan_in;
 
 /* what    Expands contracts into cases and merges the observations that they need.

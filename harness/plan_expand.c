@@ -102,6 +102,7 @@ static fal_status add_case(const expansion *e, const fal_target *t, const char *
                      .variant = variant,
                      .device = t->device,
                      .required = t->required,
+                     .candidate = t->trial ? p->in->candidate : NULL,
                      .got = -1,
                      .want = -1,
                      .again = -1,
@@ -112,7 +113,8 @@ static fal_status add_case(const expansion *e, const fal_target *t, const char *
         k->device = NULL;
         k->not_probed = false;
     }
-    k->uses_model = has_model && check->observe != FAL_OBSERVE_OP && !(check->observe == FAL_OBSERVE_REFUSAL && check->op);
+    k->uses_model = has_model && check->observe != FAL_OBSERVE_OP && check->observe != FAL_OBSERVE_TRIAL &&
+                    !(check->observe == FAL_OBSERVE_REFUSAL && check->op);
     k->uses_oracle = check->against == FAL_AGAINST_ORACLE;
     k->what = fal_plan_text(p, "%s", what);
     k->id = fal_plan_text(p, "%s/%s/%s%s%s/%s", e->falsifier->id, check->name, k->backend, *variant ? "__" : "",
@@ -236,20 +238,42 @@ static fal_status op_cases(const expansion *e, const fal_target *t, const char *
     const char *const *fills = c->n_fills ? c->fills : gauss;
     fal_check narrowed = *c;
     fal_status st = add_seeds(e, &narrowed);
-    for (int s = 0; !st && s < (c->n_shapes ? c->n_shapes : 1); s++)
+    const fal_check seeded = narrowed;
+    for (int s = 0; !st && s < (c->n_shapes ? c->n_shapes : 1); s++) {
+        if (t->trial && !fal_trial_takes(t->trial, &shapes[s])) continue;
         for (int i = 0; !st && i < (c->n_fills ? c->n_fills : 1); i++) {
             fal_text what = { 0 };
             shape_text(&shapes[s], &what);
             fal_text_addf(&what, "%s%s", what.len ? "/" : "", fills[i]);
+            narrowed = seeded;
             narrowed.shapes = &shapes[s];
             narrowed.n_shapes = 1;
             narrowed.fills = &fills[i];
             narrowed.n_fills = 1;
+            if (t->trial && fal_plan_too_few(&shapes[s])) { /* the contract's own seeds only, for which its limit is known to hold */
+                narrowed.seeds = c->n_seeds ? c->seeds : one_seed;
+                narrowed.n_seeds = c->n_seeds ? c->n_seeds : 1;
+            }
             st = check_inputs(e, &narrowed);
             if (!st)
                 st = what.failed ? no_memory(e->err) : add_case(e, t, variant, &narrowed, NULL, 0, fal_text_str(&what));
             fal_text_free(&what);
         }
+    }
+    return st;
+}
+
+static fal_status trial_cases(const expansion *e, const fal_target *t)
+{
+    fal_status st = FAL_OK;
+    for (int s = 0; t->trial && s < t->trial->n_shapes && !st; s++) {
+        const fal_check *narrowed = fal_plan_trial_check(e->p, t, e->check, s, e->err);
+        fal_text what = { 0 };
+        if (!narrowed) return e->err->code ? e->err->code : no_memory(e->err);
+        shape_text(narrowed->shapes, &what);
+        st = what.failed ? no_memory(e->err) : add_case(e, t, "", narrowed, NULL, 0, fal_text_str(&what));
+        fal_text_free(&what);
+    }
     return st;
 }
 
@@ -297,13 +321,14 @@ static fal_status expand_check(const expansion *e)
     static const char *const variants[] = { "", "cpu" };
     for (int i = 0; i < p->n_targets; i++) {
         const fal_target *t = &p->targets[i];
-        if (!check_wants(e->check, t->probe->backend->name)) continue;
+        if (!(t->trial ? fal_plan_candidate_wants(t, e->check) : check_wants(e->check, t->probe->backend->name))) continue;
         /* a check that names a variant is about that one alone */
         const char *own = fal_params_text(&e->check->with, "variant", NULL);
         for (int v = 0; v < (t->both_variants && !own ? 2 : 1); v++) {
             const char *variant = own ? own : variants[v];
             const fal_status st = fal_plan_is_forward(e->check->observe) ? forward_cases(e, t, variant)
                                   : e->check->observe == FAL_OBSERVE_OP  ? op_cases(e, t, variant)
+                                  : e->check->observe == FAL_OBSERVE_TRIAL ? trial_cases(e, t)
                                                                          : other_cases(e, t, variant);
             if (st) return st;
         }

@@ -4,6 +4,7 @@
 
 #include "harness/arena.h"
 #include "harness/plan.h"
+#include "harness/trial.h"
 
 /* A prompt with its tokens found; tokens is NULL when they are not to be had, and then missing says why. */
 typedef struct {
@@ -22,6 +23,7 @@ typedef struct {
     const char *blocked, *hint;    /* NULL when the device is there */
     bool both_variants;            /* an OpenCL CPU device: "" and "cpu" */
     bool required, selected;
+    const fal_trial_op *trial;     /* of the candidate: what it computes; else NULL */
 } fal_target;
 
 /* The plan and what is needed to make it; the arena holds all that it points to. */
@@ -66,6 +68,19 @@ fal_status fal_plan_add_specs(fal_plan_parts *p, fal_case *k, const fal_tokens *
 /* what    Brings the observations of one backend, variant and attempt together, the reference's first, so that a large
            model is loaded once for each. */
 fal_status fal_plan_group_specs(fal_plan_parts *p, fal_error *err);
+
+/* plan_trial.c */
+/* what    Whether a check is about what the candidate computes. */
+bool fal_plan_candidate_wants(const fal_target *t, const fal_check *check);
+/* what    Whether a shape has so few outputs, each a long sum, that they may all come out near 0 by chance: an error relative
+           to them then says nothing. With 16 Gaussian ones that happens once in 1e10 draws. */
+bool fal_plan_too_few(const fal_params *shape);
+/* what    A check of observe: trial as it is for one shape: op, shape, fill, seeds of this run, and for judgement
+           trial_answers the op's own limit, the widest that a contract allows against the reference. NULL when memory ran
+           out. */
+const fal_check *fal_plan_trial_check(fal_plan_parts *p, const fal_target *t, const fal_check *check, int shape, fal_error *err);
+/* what    Puts the observations of the candidate before all others: while it runs, no answer of the reference exists. */
+fal_status fal_plan_candidate_first(fal_plan_parts *p, fal_error *err);
 
 /* plan_checks.c */
 /* what    Refuses a check that cannot be executed as written. */

@@ -64,6 +64,7 @@ bool fal_plan_takes_falsifier(const fal_plan_parts *p, const fal_contract *c, co
 
 bool fal_plan_takes_claim(const fal_plan_parts *p, const fal_contract *c, const fal_falsifier *f)
 {
+    if (p->in->options->candidate) return false; /* a kernel on trial makes no claims in prose */
     if (p->in->options->only.n && !holds(&p->in->options->only, f->id)) return false;
     return fal_plan_takes_falsifier(p, c, f) && (!p->in->options->globs.n || any_glob(&p->in->options->globs, f->id));
 }

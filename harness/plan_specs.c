@@ -266,6 +266,7 @@ static fal_status add_other(fal_plan_parts *p, fal_case *k, fal_error *err)
     for (int i = 0; i < p->n_targets; i++)
         if (strcmp(p->targets[i].probe->backend->name, k->backend) == 0 && strcmp(k->backend, "reference") != 0)
             got.spec.device = p->targets[i].selector;
+    if (strcmp(k->backend, "candidate") == 0) got.spec.candidate = p->in->options->candidate;
     if (ok) ok = (k->got = add(p, &got, NULL, 0, k->what)) >= 0;
     if (ok && c->again) {
         got.attempt = 1;

@@ -11,6 +11,8 @@ typedef struct {
     fal_contract_set *contracts;
     fal_probes *probes;
     fal_plan *plan;
+    char candidate[65];        /* digest of its file, or empty */
+    const fal_trial_op *trial; /* what a candidate computes, or NULL */
 } fal_prepared;
 
 /* what    Options, folders, contracts, devices, plan. With --help (out->options.help) only the options are set.

@@ -85,12 +85,14 @@ static void print_falsifier(const fal_run *run, int first, int last, bool colour
 {
     int n = 0;
     const fal_backend *const *backends = fal_backend_all(&n);
-    for (int b = 0; b < n; b++)
-        for (const char *const *v = backends[b]->variants; *v; v++) {
-            const row r = make_row(run, first, last, backends[b]->name, *v);
+    for (int b = 0; b <= n; b++) {
+        const fal_backend *backend = b < n ? backends[b] : fal_backend_find("candidate");
+        for (const char *const *v = backend->variants; *v; v++) {
+            const row r = make_row(run, first, last, backend->name, *v);
             if (r.counts.by[FAL_BLOCKED] == r.counts.planned) continue;
-            print_row(run->plan->cases[first].falsifier, backends[b]->name, *v, &r, colour, f);
+            print_row(run->plan->cases[first].falsifier, backend->name, *v, &r, colour, f);
         }
+    }
 }
 
 static void print_contracts(const fal_run *run, bool colour, FILE *f)
@@ -286,6 +288,7 @@ void fal_report_run(const fal_run *run, const fal_report_options *o, FILE *f)
     print_marked(run, o, f);
     print_failures(run, o, f);
     if (o->more) o->more(o->more_user, f);
+    fal_report_trials(run, o->colour, f);
 
     fputc('\n', f);
     for (int i = 0; i < o->probes->n; i++) {

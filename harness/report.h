@@ -50,4 +50,8 @@ const char *fal_report_plain(bool colour);
 json_t *fal_report_claims_json(const fal_claim *claims, int n, bool retired);
 json_t *fal_report_probes_json(const fal_probes *probes);
 
+/* report_trial.c */
+/* what    What was measured of a candidate, once for each shape; nothing without one. */
+void fal_report_trials(const fal_run *run, bool colour, FILE *f);
+
 #endif

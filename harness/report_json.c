@@ -37,6 +37,7 @@ static json_t *case_json(const fal_run *run, const fal_case *k, const fal_result
     if (r->capsule) json_object_set_new(j, "capsule", fal_json_text(r->capsule));
     if (r->waiver) json_object_set_new(j, "waiver", fal_waiver_json(r->waiver));
     if (r->log_tail) json_object_set_new(j, "log_tail", fal_json_text(r->log_tail));
+    if (r->trial) json_object_set(j, "trial", r->trial);
     return j;
 }
 

@@ -164,8 +164,13 @@ void fal_report_reproduction(const fal_case *k, const fal_report_options *o, FIL
     fprintf(f, " run -k '");
     fal_report_put(f, k->id);
     fputc('\'', f);
-    put_option(f, "backend", k->backend);
-    if (k->device && strcmp(k->backend, "reference") != 0)
+    if (o->options->candidate) {
+        put_option(f, "op", o->options->op);
+        put_option(f, "candidate", o->options->candidate);
+    } else {
+        put_option(f, "backend", k->backend);
+    }
+    if (k->device && strcmp(k->backend, "reference") != 0 && (!o->options->candidate || o->options->device))
         put_option(f, "device", o->options->device ? o->options->device : k->device->slug);
     if (o->options->model) put_option(f, "model", o->options->model);
     if (o->options->root) put_option(f, "root", o->options->root);

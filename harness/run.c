@@ -258,6 +258,7 @@ void fal_run_free(fal_run *run)
         free(run->results[i].capsule);
         json_decref(run->results[i].ran);
         json_decref(run->results[i].throughput);
+        json_decref(run->results[i].trial);
     }
     free(run->results);
     json_decref(run->kernels);

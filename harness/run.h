@@ -16,6 +16,7 @@ typedef struct {
     char *capsule;        /* file that holds the failing call, or NULL; and its digest */
     char capsule_sha256[65];
     const fal_waiver *waiver; /* that made it waived, or NULL */
+    json_t *trial;        /* about.trial of it, or NULL */
     json_t *throughput;   /* about.throughput of it, or NULL: times, clocks and bandwidth are evidence too */
 } fal_result;
 

@@ -37,7 +37,7 @@ static void judge_outcome(const fal_outcome *o, fal_verdict *v)
     case FAL_OUTCOME_REFUSED:
         /* a request that the contract calls valid was refused as bad: that is an answer, and a wrong one */
         if (e->code == FAL_ERR_INPUT || e->code == FAL_ERR_USAGE)
-            say(v, FAL_FALSIFIED, "refused a request that it must compute: %s", e->message);
+            say(v, FAL_FALSIFIED, "%s%s", strncmp(e->message, "the candidate ", 14) == 0 ? "" : "refused a request that it must compute: ", e->message);
         else if (e->code == FAL_ERR_BLOCKED)
             say(v, FAL_BLOCKED, "%s", e->message);
         else
@@ -94,6 +94,15 @@ static bool right_device(const fal_case *k, const fal_observation *got, fal_verd
     return false;
 }
 
+/* A right answer does not make up for what a candidate did beside it. Trials have falsifiers for each of these things. */
+static bool stayed_inside(const fal_case *k, const fal_observation *got, fal_verdict *v)
+{
+    const char *breaches = json_string_value(json_object_get(json_object_get(got->about, "ran"), "breaches"));
+    if (!breaches || k->check->observe == FAL_OBSERVE_TRIAL) return true;
+    say(v, FAL_FALSIFIED, "beside its answer: %.400s", breaches);
+    return false;
+}
+
 static void judge_observation(fal_run_parts *r, const fal_case *k, bool second, fal_verdict *v)
 {
     const fal_observed *got = &r->observed[k->got];
@@ -125,7 +134,7 @@ static void judge_observation(fal_run_parts *r, const fal_case *k, bool second, 
         say(v, FAL_ERROR, "the observation is unusable: %s", err.message);
         return;
     }
-    if (right_device(k, in.got, v)) fal_judge(&in, v);
+    if (right_device(k, in.got, v) && stayed_inside(k, in.got, v)) fal_judge(&in, v);
 }
 
 /* Where two runs that differ are the finding itself, a pass at the second try excuses nothing. */
@@ -172,6 +181,7 @@ void fal_run_judge(fal_run_parts *r, int case_index)
         result->ran = json_incref(ran);
         json_t *throughput = json_object_get(got->opened->about, "throughput");
         result->throughput = json_incref(throughput);
+        result->trial = json_incref(json_object_get(got->opened->about, "trial"));
     }
     const fal_outcome *lost = &got->outcome;
     if (lost->kind == FAL_OUTCOME_DONE && k->again >= 0) lost = &r->observed[k->again].outcome;

@@ -22,6 +22,17 @@ static void end_others(fal_run_parts *r, const fal_crew *mine, bool second)
     }
 }
 
+/* Whatever a candidate left running is over before the first answer of the reference exists. */
+static void end_candidates(fal_run_parts *r)
+{
+    for (int i = 0; i < r->n_crews; i++) {
+        if (strcmp(r->crews[i].backend, "candidate") != 0) continue;
+        fal_observer_free(r->crews[i].first);
+        fal_observer_free(r->crews[i].second);
+        r->crews[i].first = r->crews[i].second = NULL;
+    }
+}
+
 /* The processes for a backend and variant: one for all first attempts, another for second ones. */
 static fal_observer *observer_for(fal_run_parts *r, const fal_spec *s, bool second, fal_error *err)
 {
@@ -72,6 +83,7 @@ static void observe(fal_run_parts *r, int i, bool second, const char *path, fal_
         fal_fail(&outcome->error, FAL_ERR_MEMORY, NULL, "no memory for a path");
         return;
     }
+    if (!spec.candidate) end_candidates(r);
     fal_observer *o = observer_for(r, &spec, second, &outcome->error);
     if (o) fal_observer_run(o, &spec, r->options->timeout_s, r->options->stop, outcome);
 }

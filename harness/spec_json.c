@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kinds[] = { "forward", "teacher", "pinned", "op", "preload", "refusal", "throughput", "device_code", "launches", "sanitize" };
+static const char *const kinds[] = { "forward", "teacher", "pinned", "op", "preload", "refusal", "throughput", "device_code", "launches", "sanitize", "trial" };
 #define N_KINDS ((int)(sizeof kinds / sizeof kinds[0]))
 
 /* ---- out ---------------------------------------------------------------------------------------------------------- */
@@ -90,6 +90,7 @@ json_t *fal_spec_to_json(const fal_spec *s)
     ok = set(j, true, "variant", json_string(s->variant ? s->variant : "")) && ok;
     ok = set(j, true, "device", json_string(s->device ? s->device : "")) && ok;
     ok = set(j, s->model, "model", s->model ? json_string(s->model) : NULL) && ok;
+    ok = set(j, s->candidate, "candidate", s->candidate ? json_string(s->candidate) : NULL) && ok;
     ok = set(j, forward || s->n_requests, "requests", requests_to_json(s)) && ok;
     ok = set(j, s->n_greedy, "n_greedy", json_integer(s->n_greedy)) && ok;
     ok = set(j, s->decode, "decode", json_true()) && ok;
@@ -246,7 +247,7 @@ static void read_params(reader *r, const char *field, fal_params *out)
 
 static void check_fields(reader *r)
 {
-    static const char *const fields[] = { "kind", "backend", "variant", "device", "model", "requests", "n_greedy", "decode", "taps",
+    static const char *const fields[] = { "kind", "backend", "variant", "device", "model", "candidate", "requests", "n_greedy", "decode", "taps",
                                           "inputs", "pin", "op", "shape", "with", "then", "fill", "seeds", "spoil", "nvtx", "out" };
     const char *name;
     json_t *v;
@@ -263,12 +264,13 @@ static void read_spec(reader *r, fal_spec *s)
     const char *kind = text_field(r, "kind", "");
     int k = 0;
     while (kind && k < N_KINDS && strcmp(kinds[k], kind) != 0) k++;
-    if (k == N_KINDS) bad(r, "kind", "forward, teacher, pinned, op, preload, refusal, throughput or device_code");
+    if (k == N_KINDS) bad(r, "kind", "forward, teacher, pinned, op, preload, refusal, throughput, device_code, launches, sanitize or trial");
     else s->kind = (fal_observe_kind)k;
     s->backend = text_field(r, "backend", "");
     s->variant = text_field(r, "variant", "");
     s->device = text_field(r, "device", "");
     s->model = text_field(r, "model", NULL);
+    s->candidate = text_field(r, "candidate", NULL);
     s->inputs = text_field(r, "inputs", NULL);
     s->pin = text_field(r, "pin", NULL);
     s->op = text_field(r, "op", NULL);

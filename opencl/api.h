@@ -25,6 +25,7 @@ typedef uint64_t fal_cl_bitfield;
    cl_nv_device_attribute_query. */
 enum {
     FAL_CL_SUCCESS = 0,
+    FAL_CL_INVALID_KERNEL_ARGS = -52,
     FAL_CL_PLATFORM_NOT_FOUND_KHR = -1001
 };
 
@@ -57,6 +58,7 @@ enum {
 
 #define FAL_CL_PROGRAM_BINARY_SIZES 0x1165u
 #define FAL_CL_PROGRAM_BINARIES 0x1166u
+#define FAL_CL_BUFFER_CREATE_TYPE_REGION 0x1220u
 #define FAL_CL_PROGRAM_BUILD_LOG 0x1183u
 #define FAL_CL_KERNEL_WORK_GROUP_SIZE 0x11B0u
 
@@ -72,6 +74,7 @@ enum {
     X(fal_cl_queue, clCreateCommandQueue, (fal_cl_context, fal_cl_device_id, fal_cl_bitfield, fal_cl_int *))           \
     X(fal_cl_int, clReleaseCommandQueue, (fal_cl_queue))                                                               \
     X(fal_cl_mem, clCreateBuffer, (fal_cl_context, fal_cl_bitfield, size_t, void *, fal_cl_int *))                     \
+    X(fal_cl_mem, clCreateSubBuffer, (fal_cl_mem, fal_cl_bitfield, fal_cl_uint, const void *, fal_cl_int *))          \
     X(fal_cl_int, clReleaseMemObject, (fal_cl_mem))                                                                    \
     X(fal_cl_int, clEnqueueReadBuffer,                                                                                 \
       (fal_cl_queue, fal_cl_mem, fal_cl_uint, size_t, size_t, void *, fal_cl_uint, const fal_cl_event *,               \

@@ -1,5 +1,6 @@
 /* The OpenCL backend's table. */
 #include "opencl/bandwidth.h"
+#include "opencl/candidate.h"
 #include "opencl/forward.h"
 #include "opencl/ops.h"
 
@@ -29,4 +30,5 @@ const fal_backend fal_opencl_backend = {
     .session_memory = fal_cl_session_memory,
     .read_bandwidth = fal_cl_read_bandwidth,
     .arithmetic = arithmetic,
+    .time_calls = fal_cl_time_calls,
 };

@@ -4,6 +4,7 @@
 #define FAL_OPENCL_DEVICE_H
 
 #include "harness/backend.h"
+#include "harness/launch.h"
 
 /* Work-items of a work-group of the work-group kernels: small enough for every device that OpenCL 1.2 embedded or full
    profile GPUs describe (>= 256), and four 32-lane slices, so that no reduction depends on the device. */
@@ -89,6 +90,22 @@ fal_status fal_cl_launch(fal_context *ctx, const char *op, const char *how, cons
    refuses text that does not compile: FAL_ERR_DEVICE with the end of the driver's build log */
 fal_status fal_cl_build(fal_context *ctx, const char *name, const char *source, size_t length, bool *cached,
                         fal_error *err);
+
+/* what    A buffer that is a part of another one, which must outlive it. offset is a multiple of 4096. */
+fal_status fal_cl_view(fal_context *ctx, const fal_cl_buffer *whole, size_t offset, size_t bytes, fal_cl_buffer **out, fal_error *err);
+void fal_cl_view_free(fal_context *ctx, fal_cl_buffer *view);
+
+/* what    Somebody else's device code, and its line about launches (harness/launch.h).
+   refuses what the driver does not compile, and code without that line: FAL_ERR_INPUT
+   owns    *out belongs to the caller: fal_cl_foreign_free */
+typedef struct fal_cl_foreign fal_cl_foreign;
+fal_status fal_cl_foreign_load(fal_context *ctx, const char *code, size_t length, char *launch, size_t launch_size, fal_cl_foreign **out,
+                             fal_error *err);
+void fal_cl_foreign_free(fal_context *ctx, fal_cl_foreign *f);
+bool fal_cl_foreign_has(fal_context *ctx, fal_cl_foreign *f, const char *kernel);
+/* what    Queues a kernel of it in that shape; a buffer argument may be NULL. */
+fal_status fal_cl_foreign_run(fal_context *ctx, fal_cl_foreign *f, const char *kernel, const fal_launch *shape, const fal_cl_arg *args,
+                            size_t n_args, fal_error *err);
 
 /* what    Work-groups that cover n work-items with one each; n rows with 32 lanes each. */
 size_t fal_cl_groups(const fal_context *ctx, size_t n_items);

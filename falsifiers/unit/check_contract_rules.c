@@ -11,6 +11,7 @@ Suite *fal_suite_contract_rules(void);
 #define LOADS      "preload, judge: preload, against: none, limit: {max: 0}, basis: counted}"
 #define LOADS_WITH "preload, judge: preload, against: none, limit: {max: 0}, basis: counted, with: "
 #define THROUGHPUT "throughput, judge: throughput, against: none, limit: {min: 1}"
+#define TRIAL      "trial, judge: trial_late, against: none, limit: {equal: 0}, basis: counted, backends: [candidate]"
 #define SESSION    "with: {context: 16, n_tokens: 8, runs: 2"
 
 /* ---- one change, one refusal ---- */
@@ -178,6 +179,8 @@ static const change changes[] = {
     { "CON-013", LOADS, THROUGHPUT ", basis: counted, " SESSION ", n_ctx: 23}}", "{context" },
     { "CON-001", LOADS, THROUGHPUT ", basis: counted, " SESSION ", device: x}}", "device: x" },
     { "CON-001", LOADS, LOADS_WITH "{context: 16}}", "context" },
+    { "CON-009", LOADS, TRIAL ", taps: [logits]}", "taps" },
+    { "CON-009", LOADS, TRIAL ", op: rmsnorm}", "op" },
     { "CON-009", "        prompts: [truth-0]\n", "        prompts: [short]\n", "short" }, /* the oracle has no answer */
     { "CON-009", "        prompts: [truth-0, short]\n", "        prompts: [short]\n", NULL },
     { "CON-009", "    retired: true\n    end_condition: the GPU path exists\n", "    retired: true\n", NULL },

@@ -65,7 +65,7 @@ static void plan(world *w, const char *judge, const char *const *names, int n, i
         snprintf(p->devices[0].name, sizeof p->devices[0].name, "A CPU");
         snprintf(p->devices[0].slug, sizeof p->devices[0].slug, "a-cpu");
     }
-    const fal_plan_in in = { &w->set, w->probes, &w->options, model, true };
+    const fal_plan_in in = { .contracts = &w->set, .probes = w->probes, .options = &w->options, .model = model, .model_given = true };
     const fal_status st = fal_plan_make(&in, &w->plan, &err);
     ck_assert_msg(st == FAL_OK, "%s", err.message);
 }

@@ -101,7 +101,7 @@ static void start(world *w, bool large, bool heavy)
         snprintf(p->devices[0].name, sizeof p->devices[0].name, "A GPU");
         snprintf(p->devices[0].slug, sizeof p->devices[0].slug, "a-gpu");
     }
-    const fal_plan_in in = { &set, w->probes, &w->options, large ? w->model : small_model, true };
+    const fal_plan_in in = { .contracts = &set, .probes = w->probes, .options = &w->options, .model = large ? w->model : small_model, .model_given = true };
     const fal_status st = fal_plan_make(&in, &w->plan, &err);
     ck_assert_msg(st == FAL_OK, "%s", err.message);
 }

@@ -47,6 +47,12 @@ START_TEST(trial_arithmetic)
 }
 END_TEST
 
+START_TEST(trial_candidate)
+{
+    fal_trial_run(&fal_trials_candidate[_i]);
+}
+END_TEST
+
 static int count_trials(const fal_trial *t, int n, const char *judge, fal_verdict_kind kind)
 {
     int found = 0;
@@ -61,7 +67,8 @@ static int count_all(const char *judge, fal_verdict_kind kind)
            count_trials(fal_trials_device, fal_n_trials_device, judge, kind) +
            count_trials(fal_trials_code, fal_n_trials_code, judge, kind) +
            count_trials(fal_trials_exact, fal_n_trials_exact, judge, kind) +
-           count_trials(fal_trials_arithmetic, fal_n_trials_arithmetic, judge, kind);
+           count_trials(fal_trials_arithmetic, fal_n_trials_arithmetic, judge, kind) +
+           count_trials(fal_trials_candidate, fal_n_trials_candidate, judge, kind);
 }
 
 /* Rule: no checker that was never shown to fail, and none that was never shown to pass. */
@@ -312,6 +319,12 @@ START_TEST(spoilt_code)
 }
 END_TEST
 
+START_TEST(spoilt_candidate)
+{
+    if (!fal_trials_candidate[_i].change) try_spoilt(&fal_trials_candidate[_i], _i);
+}
+END_TEST
+
 /* ---- metrics --------------------------------------------------------------------------------------------------- */
 
 static fal_row floats(const float *x, size_t n, fal_obs_tensor *t)
@@ -462,6 +475,7 @@ Suite *fal_suite_judge(void)
     tcase_add_loop_test(trials, trial_code, 0, fal_n_trials_code);
     tcase_add_loop_test(trials, trial_exact, 0, fal_n_trials_exact);
     tcase_add_loop_test(trials, trial_arithmetic, 0, fal_n_trials_arithmetic);
+    tcase_add_loop_test(trials, trial_candidate, 0, fal_n_trials_candidate);
     suite_add_tcase(suite, limits);
     suite_add_tcase(suite, metrics);
     tcase_set_timeout(spoilt, 60);
@@ -469,6 +483,7 @@ Suite *fal_suite_judge(void)
     tcase_add_loop_test(spoilt, spoilt_op, 0, fal_n_trials_op);
     tcase_add_loop_test(spoilt, spoilt_device, 0, fal_n_trials_device);
     tcase_add_loop_test(spoilt, spoilt_code, 0, fal_n_trials_code);
+    tcase_add_loop_test(spoilt, spoilt_candidate, 0, fal_n_trials_candidate);
     suite_add_tcase(suite, trials);
     suite_add_tcase(suite, spoilt);
     return suite;

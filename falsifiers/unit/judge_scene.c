@@ -461,6 +461,35 @@ void fal_scene_bare(fal_scene *s, const char *judge, fal_observe_kind kind)
     start(s, judge, kind, FAL_AGAINST_NONE);
 }
 
+/* ---- trials of candidates -------------------------------------------------------------------------------------- */
+
+void fal_scene_trial(fal_scene *s, const char *judge, fal_against against)
+{
+    enum { N_REQUESTS = 6 };
+    static const int content[N_REQUESTS] = { 0, 1, 1, 0, 2, 3 };
+    static const int64_t ne[] = { 2, 8 };
+    json_t *requests = json_array();
+    start(s, judge, FAL_OBSERVE_TRIAL, against);
+    s->check.op = "rmsnorm";
+    for (int i = 0; i < 4; i++) s->seeds[i] = (uint64_t)i + 1;
+    s->check.seeds = s->seeds;
+    s->check.n_seeds = 4;
+    for (int r = 0; r < N_REQUESTS; r++) {
+        char name[32], inputs[16];
+        snprintf(inputs, sizeof inputs, "digest %d", content[r]);
+        json_array_append_new(requests, json_pack("{s:s, s:i, s:s}", "op", "rmsnorm", "seed", content[r] + 1, "inputs", inputs));
+        for (int again = 0; again < (r < 4 ? 1 : 2); again++) {
+            snprintf(name, sizeof name, "r%d.%s.y", r, again ? "after" : "out");
+            float *y = fal_draft_add(s->got, name, FAL_DTYPE_F32, 2, ne, NULL);
+            for (int i = 0; i < 16; i++) y[i] = (float)(i % 5 - 2) + 10 * (float)content[r] + 0.5f;
+        }
+    }
+    s->got->about = json_pack("{s:{s:s}, s:{s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f}, s:o}", "asked", "kind", "trial", "trial", "changed_bytes", 0,
+                              "strayed_bytes", 0, "late_bytes", 0, "input_bytes", 4096, "guard_bytes", 8192, "seconds_per_call", 1e-6,
+                              "bytes_per_call", 20000.0, "fastest_gb_per_s", 20.0, "read_gb_per_s", 100.0, "requests", requests);
+    if (against == FAL_AGAINST_REFERENCE) s->want = fal_draft_copy(s->got);
+}
+
 /* ---- judging --------------------------------------------------------------------------------------------------- */
 
 static bool judge_scene(const fal_scene *s, bool may_refuse, fal_verdict *v)

@@ -60,6 +60,9 @@ void fal_scene_throughput(fal_scene *s, const char *judge);
 /* what    An observation of device code, or of another kind without tensors; about is the caller's to fill. */
 void fal_scene_device_code(fal_scene *s, const char *judge);
 void fal_scene_bare(fal_scene *s, const char *judge, fal_observe_kind kind);
+/* what    A trial of rmsnorm over [2, 8] with 2 timed calls, in which candidate and reference agree; its account reports 20 GB/s
+           of 100 GB/s. The contents A and B, and those of the timed calls, have different answers. */
+void fal_scene_trial(fal_scene *s, const char *judge, fal_against against);
 void fal_scene_limit(fal_scene *s, int kind, double value);       /* FAL_LIMIT_MAX, _MIN or _EQUAL */
 void fal_scene_shape(fal_scene *s, const char *name, double v);   /* these append */
 void fal_scene_with(fal_scene *s, const char *name, double v);
@@ -86,5 +89,7 @@ extern const fal_trial fal_trials_forward[], fal_trials_op[], fal_trials_device[
 extern const fal_trial fal_trials_exact[], fal_trials_arithmetic[];
 extern const int fal_n_trials_exact, fal_n_trials_arithmetic;
 extern const int fal_n_trials_forward, fal_n_trials_op, fal_n_trials_device, fal_n_trials_code;
+extern const fal_trial fal_trials_candidate[];
+extern const int fal_n_trials_candidate;
 
 #endif

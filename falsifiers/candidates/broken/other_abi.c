@@ -1,0 +1,2 @@
+/* Built for another version of harness/candidate.h. */
+const int fal_candidate_abi = 7;

@@ -1,0 +1,207 @@
+#!/bin/sh
+# Kernels of others on trial: the examples pass, every cheat is caught by the falsifier that names it, whatever crashes, hangs or
+# declines is told from that, and bad input is refused. usage: [NVCC=...] check_candidates.sh PROGRAM [FOLDER-OF-FAKE-libcuda.so.1]
+set -u
+[ $# -ge 1 ] && [ $# -le 2 ] && [ -x "$1" ] || { echo "usage: $0 PROGRAM [FAKE]" >&2; exit 2; }
+fake=${2:+$(cd "$2" && pwd)}
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/falsify-candidates-XXXXXX") || exit 2
+trap 'rm -rf "$work"' EXIT INT TERM
+cd "$root" || exit 2
+passed=0 failed=0
+examples=falsifiers/candidates
+
+ok() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); echo "FAILED: $*" >&2; }
+says() { if grep -qF -e "$2" "$work/$1"; then ok; else bad "no '$2' in: $(tail -n 2 "$work/$1")"; fi; }
+build() { # build FILE.c: $work/FILE.so
+    so=$work/$(basename "$1" .c).so
+    ${CC:-cc} -O2 -fopenmp -shared -fPIC -I. -Wall -Werror -o "$so" "$1" -lm -lpthread || bad "$1 does not compile"
+}
+# try STATUS OP FILE [ARGS...]: one run on trial
+try() {
+    want=$1 op=$2 file=$3
+    shift 3
+    "$program" run --op "$op" --candidate "$file" --evidence "$work/evidence" "$@" >"$work/out" 2>"$work/err" </dev/null
+    status=$?
+    [ $status = "$want" ] && ok || bad "$(basename "$file") as $op: exit $status, expected $want: $(tail -n 1 "$work/err")"
+}
+verdict() { sed -n "s/^  $1  *candidate .* \([a-z_]*\)\$/\1/p" "$work/out"; }
+# caught CHEAT OP IDS: each of these trials must be falsified
+caught() {
+    case $1 in *.c) build "$1"; file=$so ;; *) file=$1 ;; esac
+    try 1 "$2" "$file" -k 'FALSIFY-TRIAL-*'
+    for id in $3; do
+        [ "$(verdict "FALSIFY-TRIAL-$id")" = falsified ] && ok || bad "$1 is not caught by FALSIFY-TRIAL-$id: $(verdict "FALSIFY-TRIAL-$id")"
+    done
+}
+# only IDS: no other trial than these was falsified
+only() {
+    others=$(grep -o '^  FALSIFY-TRIAL-[0-9]*  *candidate .* falsified$' "$work/out" | sed 's/^  FALSIFY-TRIAL-\([0-9]*\).*/\1/' | tr '\n' ' ')
+    [ "$others" = "$1 " ] && ok || bad "$(basename "$file"): falsified are $others, expected $1"
+}
+
+# ---- the examples ----
+build $examples/moe_matmul.c
+try 0 moe_down "$so"
+says out "24 passed, 0 failed, 0 skipped"
+says out "times its speed"
+says out "memory read bandwidth of all processors"
+[ "$(verdict FALSIFY-MOE-DISPATCH-008)" = survived ] && ok || bad "the contract of moe_matmul was not tried"
+evidence=$(ls "$work"/evidence/FALSIFY-TRIAL-001/candidate-moe-matmul-*-nomodel.json 2>/dev/null)
+[ -n "$evidence" ] && grep -q '"complete": true' "$evidence" && grep -q '"file": ".*moe_matmul.so"' "$evidence" && grep -q '"seconds_per_call"' "$evidence" && ok || bad "evidence of a candidate"
+digest=$(sha256sum "$so" | cut -c 1-64)
+grep -qs "$digest" "$evidence" && ok || bad "the evidence does not name the file by digest"
+seed=$(sed -n "s/^seeds .*, and \([0-9]*\)\$/\1/p" "$work/out")
+try 0 moe_down "$so" -k FALSIFY-MOE-DISPATCH-006
+[ "$(sed -n "s/^seeds .*, and \([0-9]*\)\$/\1/p" "$work/out")" != "$seed" ] && ok || bad "two runs have the seed $seed"
+# the other types of the op are none of the site's, but are the op's: declined, which is not passed
+try 5 moe_matmul "$so" -k 'FALSIFY-MOE-DISPATCH-008/op_error/*'
+says out "the candidate declines it"
+
+# ---- cheats in C ----
+cheats=$examples/cheats
+for f in calls_reference looks_into_judge; do
+    caught $cheats/$f.c rmsnorm "001"
+    says out "made a system call that a candidate may not make"
+done
+caught $cheats/reads_files.c rmsnorm "001"
+caught $cheats/caches_by_pointer.c rmsnorm "005"
+says out "it gave the answer to the content before"
+caught $cheats/returns_previous.c rmsnorm "001 005"
+caught $cheats/writes_samples.c rmsnorm "002"
+says out "never written, 0 written as NaN"
+caught $cheats/writes_nan.c rmsnorm "001 002"
+says out " 0 never written"
+caught $cheats/edits_input.c rmsnorm "003"
+only "003"
+says out "changed input array x"
+caught $cheats/strays.c rmsnorm "004"
+only "004"
+says out "wrote behind array y"
+caught $cheats/finishes_later.c rmsnorm "002 006"
+caught $cheats/rests_when_timed.c rmsnorm "001 007"
+caught $cheats/first_calls_only.c rmsnorm "001 007"
+says out "(a timed call)"
+caught $cheats/does_nothing.c logits "001"
+# where others want the processors, even nothing may take longer than reading 27 MB: a few attempts
+for attempt in 1 2 3 4 5; do
+    [ "$(verdict FALSIFY-TRIAL-008)" = falsified ] && break
+    try 1 logits "$so" -k 'FALSIFY-TRIAL-00[18]'
+done
+[ "$(verdict FALSIFY-TRIAL-008)" = falsified ] && ok || bad "a kernel that does nothing is not too fast: $(verdict FALSIFY-TRIAL-008)"
+# the contract's own cases notice too what is done beside an answer
+build $cheats/strays.c
+try 1 rmsnorm "$so" -k FALSIFY-RN-006
+says out "beside its answer: wrote behind array y"
+
+# ---- what does not answer, and what is no lie ----
+broken=$examples/broken
+build $broken/crashes.c
+try 5 rmsnorm "$so" -k 'FALSIFY-RN-006/*n_tokens=17,n_embd=256/*'
+says out "the candidate died of SIGSEGV (11) in rmsnorm n_tokens=17 n_embd=256"
+line=$(grep -m 1 '^    reproduce ' "$work/out" | sed 's/^ *reproduce *//')
+case $line in *" --op rmsnorm --candidate $so --seed "*) ok ;; *) bad "reproduction line: $line" ;; esac
+sh -c "$line --evidence $work/evidence" >"$work/out" 2>"$work/err"
+[ $? = 5 ] && grep -q '^0 passed, 1 failed, 0 skipped$' "$work/out" && ok || bad "the reproduction line: $(tail -n 1 "$work/err")"
+build $broken/hangs.c
+try 5 rmsnorm "$so" --timeout 1 -k 'FALSIFY-TRIAL-001'
+[ "$(verdict FALSIFY-TRIAL-001)" = timed_out ] && ok || bad "a hanging candidate is $(verdict FALSIFY-TRIAL-001)"
+build $broken/declines.c
+try 5 rmsnorm "$so" -k 'FALSIFY-RN-006' -k 'FALSIFY-TRIAL-001'
+[ "$(verdict FALSIFY-TRIAL-001)" = survived ] && ok || bad "the shape that it computes is $(verdict FALSIFY-TRIAL-001)"
+build $broken/slow.c
+try 0 rmsnorm "$so" -k 'FALSIFY-TRIAL-*'
+says out "times its speed"
+for f in other_abi:'its fal_candidate_abi is 7, expected 1' dies_loading:'died of SIGABRT'; do
+    build $broken/${f%%:*}.c
+    try 3 rmsnorm "$so"
+    says err "${f#*:}"
+done
+build $cheats/does_nothing.c
+try 3 rmsnorm "$so"
+says err "it has no function: fal_candidate_rmsnorm"
+
+# ---- usage ----
+build $broken/slow.c
+try 2 rmsnorn "$so"
+says err "did you mean 'rmsnorm'"
+try 2 rmsnorm "$work/k.txt"
+try 3 rmsnorm "$work/none.so"
+try 4 rmsnorm "$so" -k 'FALSIFY-SM-*'
+try 2 rmsnorm "$so" --backend opencl
+"$program" run --op rmsnorm >/dev/null 2>"$work/err"
+[ $? = 2 ] && ok || bad "--op without --candidate"
+"$program" run --candidate "$so" >/dev/null 2>"$work/err"
+[ $? = 2 ] && ok || bad "--candidate without --op"
+echo text >"$work/text.so"
+try 3 rmsnorm "$work/text.so"
+"$program" plan --no-probe --op rmsnorm --candidate "$so" >"$work/out" 2>"$work/err" && grep -q 'FALSIFY-TRIAL-001' "$work/out" && ok || bad "plan of a candidate: $(tail -n 1 "$work/err")"
+
+# ---- OpenCL ----
+if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k FALSIFY-RN-006 --backend opencl | grep -q 'will run'; then
+    try 0 q $examples/matmul.cl
+    says out "read bandwidth of the device"
+    says out "opencl:cpu"
+    try 5 matmul $examples/matmul.cl -k 'FALSIFY-QS-009'
+    says out "the candidate declines it"
+    caught $cheats/strays.cl add "004"
+    only "004"
+    says out "wrote before array y"
+    caught $cheats/edits_input.cl add "003"
+    only "003"
+    caught $cheats/leaves_tail.cl add "002"
+    try 3 add $broken/no_launch.cl
+    says err "no line 'falsify-launch:"
+    try 1 add $broken/no_field.cl -k 'FALSIFY-TRIAL-001'
+    says out "no integer field of the op is named so, at character 14"
+    try 3 add $broken/no_c.cl
+    says err "does not build"
+    try 2 add $cheats/strays.cl --device no-such-device
+else
+    echo "no OpenCL CPU device here: candidates in OpenCL are left out"
+fi
+
+# ---- CUDA: built here, run where a GPU is ----
+if [ -n "${NVCC:-}" ]; then
+    "$NVCC" -arch=sm_90 -cubin -o "$work/matmul.cubin" $examples/matmul.cu && "$NVCC" -arch=compute_80 -ptx -o "$work/matmul.ptx" $examples/matmul.cu && ok || bad "matmul.cu does not compile"
+    if "$program" devices --json | grep -q '"vendor": "NVIDIA"'; then
+        for f in cubin ptx; do
+            try 0 v "$work/matmul.$f"
+            says out "times its speed"
+        done
+        "$NVCC" -arch=compute_80 -ptx -o "$work/strays.ptx" $cheats/strays.cu || bad "strays.cu does not compile"
+        caught "$work/strays.ptx" add "003 004"
+        only "003 004"
+    else
+        try 5 v "$work/matmul.ptx"
+        says out "blocked"
+        says err "exit 5: incomplete"
+        # a driver that runs nothing and reads zeros back: everything on the host's side happens, and nothing passes for an answer
+        if [ -n "$fake" ]; then
+            saved=${LD_LIBRARY_PATH:-}
+            export LD_LIBRARY_PATH="$fake"
+            try 1 v "$work/matmul.cubin" -k 'FALSIFY-TRIAL-00[1-7]'
+            for id in 001 003 004; do
+                [ "$(verdict FALSIFY-TRIAL-$id)" = falsified ] && ok || bad "nothing ran, and FALSIFY-TRIAL-$id is $(verdict FALSIFY-TRIAL-$id)"
+            done
+            export FAL_FAKE_CUDA=lost_after=3
+            try 5 v "$work/matmul.ptx" -k 'FALSIFY-TRIAL-001'
+            [ "$(verdict FALSIFY-TRIAL-001)" = crashed ] && ok || bad "a lost device is $(verdict FALSIFY-TRIAL-001)"
+            says out "CUDA_ERROR"
+            export FAL_FAKE_CUDA=no_binary=1
+            try 3 v "$work/matmul.cubin"
+            says err "the driver does not load it on"
+            unset FAL_FAKE_CUDA
+            LD_LIBRARY_PATH=$saved
+            [ -n "$saved" ] || unset LD_LIBRARY_PATH
+        fi
+    fi
+fi
+
+for f in $examples/*.c $examples/*.cl $examples/*.cu; do
+    [ "$(wc -l <"$f")" -le 100 ] && ok || bad "$f has more than 100 lines"
+done
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]
