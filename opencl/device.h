@@ -90,6 +90,9 @@ fal_status fal_cl_launch(fal_context *ctx, const char *op, const char *how, cons
 fal_status fal_cl_build(fal_context *ctx, const char *name, const char *source, size_t length, bool *cached,
                         fal_error *err);
 
+/* what    The text of opencl/<op>.cl as it is in the program, or of quant.cl, the prelude; NULL for another name. */
+const char *fal_cl_text(const char *op, size_t *length);
+
 /* what    Work-groups that cover n work-items with one each; n rows with 32 lanes each. */
 size_t fal_cl_groups(const fal_context *ctx, size_t n_items);
 size_t fal_cl_row_groups(const fal_context *ctx, size_t n_rows);
