@@ -13,6 +13,7 @@ struct fal_context {
     const fal_backend *real;
     fal_context *inner; /* of the real backend */
     const fal_mutant *mutant;
+    char variant[32];
     fal_other_code code;
     char *text, *prelude; /* what code points to */
     uint64_t n_calls, n_forward, n_refused;
@@ -192,6 +193,9 @@ static fal_status flow_through(fal_session *s, const int32_t *tokens, int n_toke
     fal_status st = FAL_OK;
     for (int site = 0; site < FAL_N_SITES && !st; site++) {
         if (!reads(&p, (fal_site)site)) continue;
+        if (ctx->real->has_site && !ctx->real->has_site(s->inner, (fal_site)site, n_tokens))
+            return fal_fail(err, FAL_ERR_INTERNAL, NULL, "mutant %s: variant '%s' of %s does not come to site %s", ctx->mutant->id,
+                            ctx->variant, ctx->real->name, fal_site_get((fal_site)site)->name);
         p.seen[site] = calloc((size_t)n_tokens * width_of(&p, (fal_site)site), 4);
         p.changed[site] = calloc((size_t)n_tokens * width_of(&p, (fal_site)site), 4);
         if (!p.seen[site] || !p.changed[site]) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "mutant %s: out of memory", ctx->mutant->id);
@@ -264,6 +268,11 @@ static fal_status border_reset(fal_session *s, fal_error *err)
     free(s->row_before);
     s->row_before = NULL;
     return st;
+}
+
+static bool border_has_site(const fal_session *s, fal_site site, int n_tokens)
+{
+    return s->ctx->real->has_site(s->inner, site, n_tokens);
 }
 
 static fal_status border_read_tensor(fal_session *s, int i, void *out, int *uploads, fal_error *err)
@@ -366,6 +375,7 @@ static const fal_backend *table_of(const fal_backend *real)
         if (tables[i].name) continue;
         tables[i] = (fal_backend){ .name = real->name,
                                    .variants = real->variants,
+                                   .can_run_dry = real->can_run_dry,
                                    .devices = real->devices,
                                    .open = real->open,
                                    .close = border_close,
@@ -378,6 +388,7 @@ static const fal_backend *table_of(const fal_backend *real)
                                    .session_close = border_session_close,
                                    .reset = border_reset,
                                    .forward = border_forward,
+                                   .has_site = real->has_site ? border_has_site : NULL,
                                    .generate = real->generate ? border_generate : NULL,
                                    .read_tensor = border_read_tensor,
                                    .session_memory = border_session_memory,
@@ -399,6 +410,7 @@ fal_status fal_mutant_open(const char *id, const char *code_dir, const fal_backe
     if (!ctx) return fal_fail(err, FAL_ERR_MEMORY, NULL, "mutant %s: out of memory", id);
     ctx->real = real;
     ctx->mutant = m;
+    snprintf(ctx->variant, sizeof ctx->variant, "%s", options->variant ? options->variant : "");
     fal_backend_options mine = *options;
     fal_status st = FAL_OK;
     if (fal_mutant_is_source(m)) {

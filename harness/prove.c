@@ -146,11 +146,22 @@ static bool explain(const fal_matrix *m, fal_trust *t)
         because(t, "a model file is refused by its reader, before a backend hears of it; the unit suites model and gguf plant each fault there");
     else if (any->check->observe == FAL_OBSERVE_THROUGHPUT)
         because(t, "speed and memory in use are measured, not computed; the unit suites judge and throughput plant each fault");
+    else if (any->check->observe == FAL_OBSERVE_LAUNCHES)
+        because(t, "it counts launches, whatever they compute; the unit suite judge plants each fault");
+    else if (any->check->observe == FAL_OBSERVE_SANITIZE)
+        because(t, "a tool runs the program by itself there; falsifiers/mutants/planted.cu and the unit suite judge plant faults for it");
     else if (any->check->observe == FAL_OBSERVE_DEVICE_CODE)
         because(t, "it looks at what the compiler said when the program was built; falsifiers/cli/check_device_code.sh plants faults there");
     else because(t, "no mutant of %s can be seen by it", m->whole ? "the catalogue" : "this choice");
-    return !any || any->blocked || any->check->observe == FAL_OBSERVE_REFUSAL || any->check->observe == FAL_OBSERVE_THROUGHPUT ||
-           any->check->observe == FAL_OBSERVE_DEVICE_CODE;
+    if (!any || any->blocked) return true;
+    switch (any->check->observe) {
+    case FAL_OBSERVE_REFUSAL:
+    case FAL_OBSERVE_THROUGHPUT:
+    case FAL_OBSERVE_DEVICE_CODE:
+    case FAL_OBSERVE_LAUNCHES:
+    case FAL_OBSERVE_SANITIZE: return true;
+    default: return false;
+    }
 }
 
 static fal_status add_trusts(fal_matrix *m, fal_error *err)

@@ -14,7 +14,8 @@ typedef struct fal_prove_plan {
     int *origin;                /* [plan.n_cases] the case of source */
 } fal_prove_plan;
 
-/* what    Whether a case of a plan can show a mutant. border_variant: the variant in which faults at the border are planted. */
+/* what    Whether a case of a plan can show a mutant. border_variant: "cpu" when faults at the border are left out of the
+           work-group kernels, which are slow on a CPU; else empty. */
 bool fal_prove_sees(const fal_mutant *m, const fal_case *k, const char *border_variant);
 /* what    Makes the plan. globs (n of them, 0 for all) choose mutants by id; code_dir as for fal_mutant_open.
    refuses a glob that matches no mutant, or a choice that no case can see: FAL_ERR_NOTHING

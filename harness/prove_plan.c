@@ -22,6 +22,12 @@ static bool calls(const fal_mutant *m, const fal_check *c)
     return !type || strcmp(type, m->type) == 0;
 }
 
+/* A fused path shows few of its sites, and mostly not those that a fault needs; all have logits. */
+static bool flows_in(const fal_mutant *m, const char *variant)
+{
+    return strcmp(variant, "") == 0 || strcmp(variant, "cpu") == 0 || (m->at | m->needs) == 1u << FAL_SITE_logits;
+}
+
 bool fal_prove_sees(const fal_mutant *m, const fal_case *k, const char *border_variant)
 {
     if (k->blocked || !fal_mutant_fits(m, k->backend)) return false;
@@ -29,14 +35,15 @@ bool fal_prove_sees(const fal_mutant *m, const fal_case *k, const char *border_v
     const fal_check *c = k->check;
     /* what a whole model is taken through once, in whichever variant, stands for that backend */
     const bool once = c->observe == FAL_OBSERVE_REFUSAL || c->observe == FAL_OBSERVE_PRELOAD;
-    if (!once && strcmp(k->variant, source && m->variant ? m->variant : source ? "" : border_variant) != 0) return false;
+    const bool planted = source ? strcmp(k->variant, m->variant ? m->variant : "") == 0 : *k->variant || !*border_variant;
+    if (!once && !planted) return false;
     switch (c->observe) {
     case FAL_OBSERVE_OP: return (source || m->before || m->after) && calls(m, c);
     case FAL_OBSERVE_FORWARD:
     case FAL_OBSERVE_TEACHER:
     case FAL_OBSERVE_PINNED:
         if (source) return k->n_tokens <= MOST_OF_SOURCE && !c->again && c->n_greedy == 0;
-        return m->flow && k->n_tokens <= (c->against == FAL_AGAINST_SELF ? 2 * MOST_TOKENS : MOST_TOKENS);
+        return m->flow && flows_in(m, k->variant) && k->n_tokens <= (c->against == FAL_AGAINST_SELF ? 2 * MOST_TOKENS : MOST_TOKENS);
     case FAL_OBSERVE_PRELOAD:
         return strcmp(c->judge, "device_bytes") == 0 ? m->lie == FAL_LIE_EXPANDS
                                                       : m->lie == FAL_LIE_UPLOADS_TWICE || m->lie == FAL_LIE_OTHER_BYTES;
@@ -45,7 +52,9 @@ bool fal_prove_sees(const fal_mutant *m, const fal_case *k, const char *border_v
         return (m->lie == FAL_LIE_ACCEPTS && strcmp(c->judge, "no_leak") != 0 && fal_spoil_kind_of(c->spoil[0]) != FAL_SPOIL_MODEL) ||
                (m->lie == FAL_LIE_LEAKS && strcmp(c->judge, "no_leak") == 0);
     case FAL_OBSERVE_THROUGHPUT:
-    case FAL_OBSERVE_DEVICE_CODE: return false;
+    case FAL_OBSERVE_DEVICE_CODE:
+    case FAL_OBSERVE_LAUNCHES:
+    case FAL_OBSERVE_SANITIZE: return false;
     }
     return false;
 }
@@ -172,7 +181,7 @@ static fal_status check_globs(const char *const *globs, int n_globs, fal_error *
     return FAL_OK;
 }
 
-/* On a device that has both, faults at the border are planted over the fast kernels. */
+/* On a CPU that has both, faults at the border are planted over the kernels for CPUs alone; elsewhere over all. */
 static const char *border_variant(const fal_plan *p, const char *backend)
 {
     for (int i = 0; i < p->n_cases; i++)

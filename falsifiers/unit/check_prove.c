@@ -17,7 +17,7 @@ static const uint64_t seed[] = { 1 };
 static const fal_param q4k[] = { { "n_in", 256, NULL }, { "type", 0, "Q4_K" } }, q6k[] = { { "n_in", 256, NULL }, { "type", 0, "Q6_K" } };
 static const char *const truncated[] = { "truncated" }, *const no_tokens[] = { "no_tokens" };
 
-enum { MATMUL, MATMUL_Q6, NORM, BLIND, LOGITS, ROWS, FILES, REQUESTS, SPEED, HEAVY, CPU_NORM, N_CASES };
+enum { MATMUL, MATMUL_Q6, NORM, BLIND, LOGITS, ROWS, FILES, REQUESTS, SPEED, HEAVY, CPU_NORM, FUSED, N_CASES };
 
 /* A plan of the opencl backend by hand: the falsifiers that the mutants below are named by, one that is blind, and some
    that no mutant reaches. Every case has an observation of its own, and one of the reference. */
@@ -64,6 +64,7 @@ static void set_up(scene *s)
     put(s, SPEED, "FALSIFY-SPEED-001", "speed", FAL_OBSERVE_THROUGHPUT, NULL, "");
     put(s, HEAVY, "FALSIFY-HEAVY-001", "op_error", FAL_OBSERVE_OP, "attention", "");
     put(s, CPU_NORM, "FALSIFY-RN-007", "op_error", FAL_OBSERVE_OP, "rmsnorm", "cpu");
+    put(s, FUSED, "FALSIFY-FUSED-001", "logits", FAL_OBSERVE_FORWARD, NULL, "fast");
     static const fal_params shape_q4k = { q4k, 2 }, shape_q6k = { q6k, 2 };
     s->checks[MATMUL].shapes = &shape_q4k;
     s->checks[MATMUL_Q6].shapes = &shape_q6k;
@@ -146,6 +147,9 @@ static const struct {
     { "accepts_anything", 1 << REQUESTS },
     { "leaks_when_refusing", 0 },
     { "uploads_twice", 0 },
+    { "rope_plus_one_on_q", 0 }, /* what shows it is left out on a CPU, or hidden in a fused path */
+    { "best_two_exchanged", 1 << FUSED },
+    { "differs_from_call_to_call", 1 << CPU_NORM | 1 << FUSED },
 };
 
 /* Rule: a mutant is judged by the operations, types and variants that it touches and by forward passes; nothing else. */
@@ -332,7 +336,7 @@ START_TEST(run_takes_mistrust_from_the_matrix)
     results[SPEED].verdict.kind = FAL_SURVIVED;
     results[MATMUL].verdict.kind = FAL_FALSIFIED;
     results[MATMUL_Q6].verdict.kind = results[LOGITS].verdict.kind = results[FILES].verdict.kind = FAL_NOT_RUN;
-    results[ROWS].verdict.kind = results[REQUESTS].verdict.kind = results[HEAVY].verdict.kind = FAL_NOT_RUN;
+    results[ROWS].verdict.kind = results[REQUESTS].verdict.kind = results[HEAVY].verdict.kind = results[FUSED].verdict.kind = FAL_NOT_RUN;
     ck_assert_msg(fal_prove_mistrust(&run, folder, &n, &s.err) == FAL_OK, "%s", s.err.message);
     ck_assert_int_eq(n, 1);
     ck_assert_int_eq(results[BLIND].verdict.kind, FAL_MISTRUSTED);
