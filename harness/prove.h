@@ -105,8 +105,6 @@ json_t *fal_matrix_json(const fal_matrix *m, const char *backend, const char *re
 fal_status fal_matrix_write(const fal_matrix *m, const char *folder, const char *revision, int *n_files, fal_error *err);
 
 /* prove_trust.c */
-/* what    Digest of the words of a claim: a matrix says nothing about an id that was given a new meaning. */
-fal_status fal_prove_claim_digest(const fal_falsifier *f, char hex[65], fal_error *err);
 /* what    Turns survivors of a run whose falsifier killed no mutant, by the stored matrix of that backend and device, into
            mistrusted ones. Matrices of another text of the claim say nothing. Returns how many.
    refuses a matrix that cannot be read: FAL_ERR_INPUT */

@@ -1,4 +1,5 @@
 /* The matrix of a proof as a table for people, as JSON, and as evidence. */
+#include "harness/claim.h"
 #include "harness/evidence.h"
 #include "harness/prove.h"
 #include "harness/report.h"
@@ -172,7 +173,7 @@ static json_t *trust_json(const fal_matrix *m, const fal_trust *t, fal_error *er
 {
     static const char *const names[] = { "proven", "mistrusted", "not_covered" };
     char digest[65];
-    if (fal_prove_claim_digest(t->falsifier, digest, err) != FAL_OK) return NULL;
+    if (fal_claim_falsifier_digest(t->falsifier, digest, err) != FAL_OK) return NULL;
     const bool open = t->trust == FAL_TRUST_MISTRUSTED && !m->whole;
     json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i}", "id", t->falsifier->id, "contract", t->contract->stem, "claim_sha256", digest, "trust",
                           open ? "not_proven_by_this_choice" : names[t->trust], "mutants", t->n_mutants, "kills", t->n_kills);

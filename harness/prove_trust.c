@@ -1,20 +1,11 @@
 /* What a run takes from a stored proof: falsifiers that killed no mutant on this backend and device are not trusted. */
-#include "harness/digest.h"
+#include "harness/claim.h"
 #include "harness/prove.h"
 #include "harness/text.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-fal_status fal_prove_claim_digest(const fal_falsifier *f, char hex[65], fal_error *err)
-{
-    fal_text t = { 0 };
-    fal_text_addf(&t, "%s\n%s\n%s\n%s\n", f->id, f->rule ? f->rule : "", f->prediction ? f->prediction : "", f->if_fails ? f->if_fails : "");
-    const fal_status st = t.failed ? fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a digest") : fal_sha256(fal_text_str(&t), t.len, hex, err);
-    fal_text_free(&t);
-    return st;
-}
 
 /* The falsifiers of the stored matrix of one backend and device, or NULL when there is none. */
 static fal_status load(const char *folder, const char *backend, const char *slug, json_t **out, fal_error *err)
@@ -70,7 +61,7 @@ fal_status fal_prove_mistrust(fal_run *run, const char *folder, int *n, fal_erro
             st = load(folder, backend, slug, &matrix, err);
         }
         if (st || !matrix) continue;
-        st = fal_prove_claim_digest(k->falsifier, digest, err);
+        st = fal_claim_falsifier_digest(k->falsifier, digest, err);
         if (st || !mistrusts(matrix, k->falsifier, digest)) continue;
         v->kind = FAL_MISTRUSTED;
         snprintf(v->reason, sizeof v->reason, "it survived, but this falsifier killed no mutant when %s was proven on this device", backend);
