@@ -376,6 +376,7 @@ static const fal_backend *table_of(const fal_backend *real)
         tables[i] = (fal_backend){ .name = real->name,
                                    .variants = real->variants,
                                    .can_run_dry = real->can_run_dry,
+                                   .arithmetic = real->arithmetic,
                                    .devices = real->devices,
                                    .open = real->open,
                                    .close = border_close,
