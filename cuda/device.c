@@ -226,6 +226,7 @@ struct fal_context {
     fal_cu_ctx context; /* the device's primary context */
     fal_cu_stream queue;
     fal_device_info info;
+    const fal_other_code *instead; /* of the module of one op, or NULL */
     program *programs; /* [n_programs], as fal_cu_fatbins */
     int n_programs;
     fal_cu_variant variant;
@@ -278,6 +279,7 @@ fal_status fal_cu_open(const fal_backend_options *options, fal_context **out, fa
     ctx = calloc(1, sizeof *ctx);
     if (!ctx) return fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a context");
     ctx->variant = variant;
+    ctx->instead = o->instead;
     while (fal_cu_fatbins[ctx->n_programs].op) ctx->n_programs++;
     ctx->programs = calloc((size_t)ctx->n_programs + 1, sizeof *ctx->programs);
     if (!ctx->programs) {
@@ -475,7 +477,8 @@ fal_status fal_cu_upload(fal_context *ctx, const char *name, const void *src, si
 
 static fal_status load_program(fal_context *ctx, const fal_cu_fatbin *f, program *prog, fal_error *err)
 {
-    const fal_cu_result code = ctx->api.cuModuleLoadData(&prog->id, f->data);
+    const void *image = ctx->instead && strcmp(ctx->instead->op, f->op) == 0 ? ctx->instead->code : f->data;
+    const fal_cu_result code = ctx->api.cuModuleLoadData(&prog->id, image);
     if (code == FAL_CU_SUCCESS) return FAL_OK;
     prog->id = NULL;
     int version = 0;

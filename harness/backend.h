@@ -64,6 +64,10 @@ typedef struct {
     uint64_t memory_bytes;
 } fal_device_info;
 
+/* Device code that takes the place of what the program carries for one op: OpenCL text (with its own prelude when that is
+   not NULL), or a CUDA module. How mutants are built; shipped code is never changed. */
+typedef struct { const char *op; const void *code; size_t code_size; const void *prelude; size_t prelude_size; } fal_other_code;
+
 typedef struct {
     const char *device;  /* index, name (or part of it) or UUID; NULL or "" for the first usable: GPUs before CPUs */
     const char *variant; /* one of the backend's variants: "" for the exact class, "cpu" (opencl) for barrier-free kernels, "fast"
@@ -72,6 +76,7 @@ typedef struct {
     bool dry; /* no device: what the host would ask of one is counted, and nothing runs (can_run_dry) */
     const char *cache_dir; /* where built programs may be kept; NULL for none */
     const char *candidate, *op; /* of the backend "candidate": the file on trial, and the operation that it computes */
+    const fal_other_code *instead; /* borrowed until close; NULL for none */
 } fal_backend_options;
 
 typedef struct fal_context fal_context; /* an opened device; each backend defines its own */

@@ -38,6 +38,7 @@ int fal_cmd_coverage(int argc, char **argv, const fal_cmd_env *env, fal_error *e
 int fal_cmd_ids(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_graph(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_diff(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
+int fal_cmd_prove(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_devices(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_inspect(int argc, char **argv, const fal_cmd_env *env, fal_error *err);
 int fal_cmd_observe(int argc, char **argv, const fal_cmd_env *env, fal_error *err);

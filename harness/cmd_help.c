@@ -10,6 +10,7 @@ extern const char fal_revision[], fal_cu_toolkit[], fal_cu_archs[]; /* made by t
 
 static const fal_cmd commands[] = {
     { "run", fal_cmd_run, "run the plan: observe, judge, write evidence, report" },
+    { "prove", fal_cmd_prove, "show that the falsifiers can fail: mutants, and who kills them" },
     { "plan", fal_cmd_plan, "list every case, and why it will or will not run" },
     { "bisect", fal_cmd_bisect, "find the first op whose own error breaks its limit, and all others" },
     { "replay", fal_cmd_replay, "run the call in a capsule again, on any backend, without the model" },

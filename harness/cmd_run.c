@@ -2,6 +2,7 @@
 #include "harness/aftermath.h"
 #include "harness/evidence.h"
 #include "harness/prepare.h"
+#include "harness/prove.h"
 #include "harness/report.h"
 #include "harness/text.h"
 
@@ -77,6 +78,13 @@ static fal_status run_and_report(fal_prepared *p, int argc, char **argv, const f
     fal_status st = fal_run_make(p->plan, &ro, &run, err);
     if (st) return st;
 
+    /* a falsifier that a stored proof has shown to be blind has shown nothing here either */
+    int n_mistrusted = 0;
+    st = fal_prove_mistrust(run, p->paths.evidence, &n_mistrusted, err);
+    if (st) {
+        fal_run_free(run);
+        return st;
+    }
     look_into(run, p, env, &after);
     fal_error evidence_error = { 0 };
     char reason[256];

@@ -1,4 +1,5 @@
 /* Observes one spec: opens device, model and session, runs the kind that was asked for, and says what ran. */
+#include "harness/mutant.h"
 #include "harness/observe_state.h"
 #include "harness/text.h"
 
@@ -82,12 +83,17 @@ fal_status fal_observe_open_device(fal_observe_state *s, const fal_spec *spec, f
     const bool dry = fal_params_number(&spec->with, "dry", 0) > 0;
     if (dry && !b->can_run_dry)
         return fal_fail(err, FAL_ERR_BLOCKED, "observe it on a device", "backend %s cannot tell what it would launch without a device", b->name);
-    if (s->ctx && s->backend == b && strcmp(s->variant, variant) == 0 && strcmp(s->device, device) == 0 && s->dry == dry) return FAL_OK;
+    const char *mutant = spec->mutant ? spec->mutant : "";
+    if (strlen(mutant) >= sizeof s->mutant) return fal_fail(err, FAL_ERR_USAGE, NULL, "the name of the mutant is too long");
+    if (s->ctx && strcmp(s->backend->name, b->name) == 0 && strcmp(s->variant, variant) == 0 && strcmp(s->device, device) == 0 &&
+        strcmp(s->mutant, mutant) == 0 && s->dry == dry)
+        return FAL_OK;
 
     fal_observe_close(s);
     fal_observe_mark(s, "opening backend %s", b->name);
     const fal_backend_options options = { .device = device, .variant = variant, .dry = dry, .candidate = spec->candidate, .op = spec->op };
-    const fal_status st = b->open(&options, &s->ctx, err);
+    const fal_status st = *mutant ? fal_mutant_open(mutant, spec->mutant_code, b, &options, &b, &s->ctx, err)
+                                  : b->open(&options, &s->ctx, err);
     if (st) {
         s->ctx = NULL;
         return st;
@@ -96,6 +102,7 @@ fal_status fal_observe_open_device(fal_observe_state *s, const fal_spec *spec, f
     s->dry = dry;
     snprintf(s->variant, sizeof s->variant, "%s", variant);
     snprintf(s->device, sizeof s->device, "%s", device);
+    snprintf(s->mutant, sizeof s->mutant, "%s", mutant);
     return FAL_OK;
 }
 
@@ -293,6 +300,7 @@ static json_t *what_ran(const fal_observe_state *s, const fal_spec *spec, const 
     const char *breaches = ran && s->backend->breaches ? s->backend->breaches(s->ctx) : NULL;
     if (breaches) json_object_set_new(ran, "breaches", driver_text(breaches));
     if (ran && spec->candidate) json_object_set_new(ran, "candidate", driver_text(spec->candidate));
+    if (ran && s->mutant[0]) json_object_set_new(ran, "mutant", json_string(s->mutant));
     if (ran && spec->kind != FAL_OBSERVE_OP && s->model) {
         json_object_set_new(ran, "model_sha256", json_string(s->model->sha256));
         json_object_set_new(ran, "config", config_to_json(&s->model->config));

@@ -24,6 +24,7 @@ typedef struct {
     const char *spoil;
     /* throughput: context, n_tokens, runs, n_ctx in `with`; preload: n_ctx */
     const char *out;                        /* observation file to write */
+    const char *mutant, *mutant_code;       /* the fault to plant, and the folder of built mutants; NULL for none */
     bool nvtx;                              /* forward passes are marked op by op for a profiler */
 } fal_spec;
 

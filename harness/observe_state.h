@@ -14,6 +14,7 @@ typedef struct {
     const fal_backend *backend;
     char variant[32], device[128];
     bool dry;                    /* opened without a device: what the host would ask for is counted, nothing runs */
+    char mutant[64];             /* planted in the backend; empty for none */
     fal_context *ctx;
     fal_model *model;
     char *model_path;

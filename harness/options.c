@@ -36,14 +36,20 @@ enum {
     O_CAPSULES,
     O_TOKENS,
     O_OP,
-    O_CANDIDATE
+    O_CANDIDATE,
+    O_MUTANT,
+    O_MUTANT_CODE,
+    O_SOURCES,
+    O_LIST,
+    O_JOBS,
+    O_SOAK
 };
-enum { IN_PLAN = 1, IN_RUN = 2, IN_BOTH = 3, IN_BISECT = 4 };
+enum { IN_PLAN = 1, IN_RUN = 2, IN_BOTH = 3, IN_BISECT = 4, IN_PROVE = 8, IN_ALL = 11 };
 
 /* bisect takes run's options as well: it starts from the same selection. */
 static int taken_by(fal_options_for which)
 {
-    return which == FAL_FOR_PLAN ? IN_PLAN : which == FAL_FOR_RUN ? IN_RUN : IN_RUN | IN_BISECT;
+    return which == FAL_FOR_PLAN ? IN_PLAN : which == FAL_FOR_RUN ? IN_RUN : which == FAL_FOR_PROVE ? IN_PROVE : IN_RUN | IN_BISECT;
 }
 
 static const struct {
@@ -54,40 +60,51 @@ static const struct {
     bool shown_in_plan;
     const char *help;
 } table[] = {
-    { "select", 'k', "GLOB", IN_BOTH, true, "falsifiers, falsifier/check or cases whose id matches (repeatable)" },
+    { "select", 'k', "GLOB", IN_ALL, true, "falsifiers, falsifier/check or cases whose id matches (repeatable)" },
     { "only", O_ONLY, "ID", IN_BOTH, true, "this falsifier, falsifier/check or case, by its whole id (repeatable)" },
-    { "contract", O_CONTRACT, "GLOB", IN_BOTH, true, "contracts whose name matches (repeatable)" },
+    { "contract", O_CONTRACT, "GLOB", IN_ALL, true, "contracts whose name matches (repeatable)" },
     { "stage", O_STAGE, "ID", IN_BOTH, true, "falsifiers of the obligations that this stage lists (repeatable)" },
-    { "backend", O_BACKEND, "NAME", IN_BOTH, true, "only this backend: reference, opencl, cuda (repeatable)" },
-    { "device", O_DEVICE, "D", IN_BOTH, true, "index, part of the name, or UUID; default: first GPU, else first CPU" },
-    { "model", O_MODEL, "FILE", IN_BOTH, true, "GGUF file; default: the shipped test model" },
-    { "require", O_REQUIRE, "B[,B]", IN_BOTH, true, "backends that must not be blocked; default: reference,opencl" },
+    { "backend", O_BACKEND, "NAME", IN_ALL, true, "only this backend: reference, opencl, cuda (repeatable)" },
+    { "device", O_DEVICE, "D", IN_ALL, true, "index, part of the name, or UUID; default: first GPU, else first CPU" },
+    { "model", O_MODEL, "FILE", IN_ALL, true, "GGUF file; default: the shipped test model" },
+    { "require", O_REQUIRE, "B[,B]", IN_ALL, true, "backends that must not be blocked; default: reference,opencl" },
     { "seed", O_SEED, "N", IN_BOTH, true, "one more seed beside those of the contracts" },
-    { "root", O_ROOT, "DIR", IN_BOTH, true, "folder that holds contracts/; default: here, else the installed data" },
-    { "json", O_JSON, NULL, IN_BOTH, true, "one JSON document on stdout" },
-    { "color", O_COLOR, "WHEN", IN_BOTH, true, "auto, always or never" },
-    { "verbose", 'v', NULL, IN_BOTH, true, "name what is otherwise only counted" },
+    { "root", O_ROOT, "DIR", IN_ALL, true, "folder that holds contracts/; default: here, else the installed data" },
+    { "json", O_JSON, NULL, IN_ALL, true, "one JSON document on stdout" },
+    { "color", O_COLOR, "WHEN", IN_ALL, true, "auto, always or never" },
+    { "verbose", 'v', NULL, IN_ALL, true, "name what is otherwise only counted" },
     { "no-probe", O_NO_PROBE, NULL, IN_PLAN, true, "do not look for devices" },
-    { "heavy", O_HEAVY, NULL, IN_BOTH, true, "also the cases that take long: op shapes of full size" },
+    { "heavy", O_HEAVY, NULL, IN_ALL, true, "also the cases that take long: op shapes of full size" },
     { "op", O_OP, "NAME", IN_BOTH, true, "with --candidate: the operation (moe_matmul), or a site of the model (moe_down)" },
     { "candidate", O_CANDIDATE, "FILE", IN_BOTH, true, "your kernel on trial: .so, .cl, .cubin or .ptx (harness/candidate.h)" },
     { "fail-fast", O_FAIL_FAST, NULL, IN_BOTH, false, "stop at the first failure" },
-    { "timeout", O_TIMEOUT, "S", IN_BOTH, false, "seconds for one observation; default 600, of a candidate 60" },
-    { "evidence", O_EVIDENCE, "DIR", IN_BOTH, false, "where evidence is written; default: evidence" },
-    { "keep-observations", O_KEEP, "DIR", IN_BOTH, false, "keep the observation files there" },
+    { "timeout", O_TIMEOUT, "S", IN_ALL, false, "seconds for one observation; default 600, of a mutant 120, of a candidate 60" },
+    { "evidence", O_EVIDENCE, "DIR", IN_ALL, false, "where evidence is written; default: evidence" },
+    { "keep-observations", O_KEEP, "DIR", IN_ALL, false, "keep the observation files there" },
     { "no-taps", O_NO_TAPS, NULL, IN_BOTH, false, "for profilers: forward passes without taps; what needs them is not_run" },
     { "repeat", O_REPEAT, "N", IN_BOTH, false, "for profilers: make each observation N times, judge the last" },
     { "nvtx", O_NVTX, NULL, IN_BOTH, false, "for profilers: mark forward passes op by op with NVTX" },
     { "no-bisect", O_NO_BISECT, NULL, IN_BOTH, false, "after a failure neither bisect nor write a capsule" },
     { "capsules", O_CAPSULES, "DIR", IN_BOTH | IN_BISECT, false, "where capsules of failures go; default: capsules in the evidence folder" },
     { "tokens", O_TOKENS, "1,2,3", IN_BISECT, false, "this prompt instead of those of the contracts" },
-    { "help", 'h', NULL, IN_BOTH, true, "this text" },
+    { "soak", O_SOAK, "A-B", IN_BOTH, true, "single operations alone, with seeds A to B in place of the contracts' own" },
+    { "mutant", O_MUTANT, "GLOB", IN_PROVE, false, "mutants whose id matches (repeatable)" },
+    { "list", O_LIST, NULL, IN_PROVE, false, "name all mutants and what is wrong with them, and run nothing" },
+    { "mutant-code", O_MUTANT_CODE, "DIR", IN_PROVE, false, "CUDA mutants that were built; default: build/mutants" },
+    { "write-sources", O_SOURCES, "DIR", IN_PROVE, false, "write the sources of the CUDA mutants there, and run nothing" },
+    { "jobs", O_JOBS, "N", IN_PROVE, false, "mutants observed at a time; default: one for each core, at most 4" },
+    { "help", 'h', NULL, IN_ALL, true, "this text" },
 };
 enum { N_TABLE = sizeof table / sizeof table[0] };
 
 void fal_options_help(fal_options_for which, FILE *f)
 {
-    if (which == FAL_FOR_PLAN)
+    if (which == FAL_FOR_PROVE)
+        fputs("usage: falsify prove [options]\n"
+              "Shows that the falsifiers can fail: observes every mutant of the catalogue and judges it by all that can see it.\n"
+              "A mutant that survives, or a falsifier that kills none, makes the proof fail.\n\n",
+              f);
+    else if (which == FAL_FOR_PLAN)
         fputs("usage: falsify plan [options]\n"
               "Lists every case before anything runs, and why it will or will not run. Takes the options of run.\n\n",
               f);
@@ -103,7 +120,8 @@ void fal_options_help(fal_options_for which, FILE *f)
               f);
     for (int i = 0; i < N_TABLE; i++) {
         if (!(table[i].where & taken_by(which))) continue;
-        if (which != FAL_FOR_RUN && !table[i].shown_in_plan && !(which == FAL_FOR_BISECT && table[i].where & IN_BISECT)) continue;
+        const bool is_own = which == FAL_FOR_BISECT && table[i].where & IN_BISECT;
+        if ((which == FAL_FOR_PLAN || which == FAL_FOR_BISECT) && !table[i].shown_in_plan && !is_own) continue;
         char left[64];
         snprintf(left, sizeof left, "%c%c%s --%s%s%s", table[i].key < LONG_ONLY ? '-' : ' ',
                  table[i].key < LONG_ONLY ? table[i].key : ' ', table[i].key < LONG_ONLY ? "," : " ", table[i].name,
@@ -126,13 +144,13 @@ static fal_status parse_number(const char *name, const char *text, double *out, 
     return FAL_OK;
 }
 
-static fal_status parse_repeat(const char *text, int *out, fal_error *err)
+static fal_status parse_whole(const char *name, const char *text, int most, int *out, fal_error *err)
 {
     char *end = NULL;
     errno = 0;
     const long v = strtol(text, &end, 10);
-    if (errno || end == text || *end || v < 1 || v > 1000000)
-        return fal_fail(err, FAL_ERR_USAGE, NULL, "--repeat '%s': expected a whole number from 1 to 1000000", text);
+    if (errno || end == text || *end || v < 1 || v > most)
+        return fal_fail(err, FAL_ERR_USAGE, NULL, "--%s '%s': expected a whole number from 1 to %d", name, text, most);
     *out = (int)v;
     return FAL_OK;
 }
@@ -145,6 +163,20 @@ static fal_status parse_seed(const char *text, uint64_t *out, fal_error *err)
     if (errno || end == text || *end || strchr(text, '-'))
         return fal_fail(err, FAL_ERR_USAGE, NULL, "--seed '%s': expected a whole number from 0 to 2^64-1", text);
     *out = v;
+    return FAL_OK;
+}
+
+static fal_status parse_soak(const char *text, fal_options *o, fal_error *err)
+{
+    enum { MOST = 1000 };
+    char *end = NULL;
+    errno = 0;
+    const unsigned long long first = strtoull(text, &end, 10), last = *end == '-' ? strtoull(end + 1, &end, 10) : first;
+    if (errno || *end || *text < '0' || *text > '9' || last < first || last - first >= MOST)
+        return fal_fail(err, FAL_ERR_USAGE, "for example --soak 1-20", "--soak '%s': expected two whole numbers, the second at most %d above the first",
+                        text, MOST - 1);
+    o->soak_first = first;
+    o->n_soak = (int)(last - first) + 1;
     return FAL_OK;
 }
 
@@ -233,7 +265,7 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
         case O_ONLY: memory = push(&o.only, optarg, argc); break;
         case O_NO_TAPS: o.no_taps = true; break;
         case O_NVTX: o.nvtx = true; break;
-        case O_REPEAT: st = parse_repeat(optarg, &o.repeat, err); break;
+        case O_REPEAT: st = parse_whole("repeat", optarg, 1000000, &o.repeat, err); break;
         case O_CONTRACT: memory = push(&o.contracts, optarg, argc); break;
         case O_BACKEND: memory = push(&o.backends, optarg, argc); break;
         case O_STAGE: memory = push(&o.stages, optarg, argc); break;
@@ -250,6 +282,12 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
         case O_TOKENS: o.tokens = optarg; break;
         case O_OP: o.op = optarg; break;
         case O_CANDIDATE: o.candidate = optarg; break;
+        case O_MUTANT: memory = push(&o.mutants, optarg, argc); break;
+        case O_MUTANT_CODE: o.mutant_code = optarg; break;
+        case O_SOURCES: o.sources = optarg; break;
+        case O_SOAK: st = parse_soak(optarg, &o, err); break;
+        case O_LIST: o.list = true; break;
+        case O_JOBS: st = parse_whole("jobs", optarg, 64, &o.jobs, err); break;
         case O_NO_PROBE: o.no_probe = true; break;
         case O_REQUIRE: st = parse_require(optarg, &o, err); break;
         case O_TIMEOUT: st = parse_number("timeout", optarg, &o.timeout_s, err); break;
@@ -275,7 +313,7 @@ fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_o
     if (st == FAL_OK && memory && optind < argc)
         st = fal_fail(err, FAL_ERR_USAGE, "falsifiers are selected by -k", "unexpected argument '%s'", argv[optind]);
     if (st == FAL_OK && memory) st = check_candidate(&o, argc, err);
-    if (!(o.timeout_s > 0)) o.timeout_s = o.candidate ? 60 : 600;
+    if (!(o.timeout_s > 0)) o.timeout_s = which == FAL_FOR_PROVE ? 120 : o.candidate ? 60 : 600; /* a mutant may hang */
     if (st == FAL_OK && memory && !o.require_given) {
         st = parse_require(o.candidate ? "candidate" : "reference,opencl", &o, err);
         o.require_given = false;
@@ -297,6 +335,7 @@ void fal_options_free(fal_options *o)
     free(o->backends.items);
     free(o->stages.items);
     free(o->require.items);
+    free(o->mutants.items);
     free(o->require_text);
     *o = (fal_options){ 0 };
 }

@@ -15,7 +15,7 @@ typedef struct {
 
 typedef enum { FAL_COLOR_AUTO, FAL_COLOR_ALWAYS, FAL_COLOR_NEVER } fal_color;
 
-typedef enum { FAL_FOR_PLAN, FAL_FOR_RUN, FAL_FOR_BISECT } fal_options_for;
+typedef enum { FAL_FOR_PLAN, FAL_FOR_RUN, FAL_FOR_BISECT, FAL_FOR_PROVE } fal_options_for;
 
 typedef struct {
     fal_names globs;     /* -k: of falsifier ids, "id/check" or case ids; empty: all */
@@ -40,11 +40,19 @@ typedef struct {
     const char *capsules; /* NULL: capsules in the evidence folder */
     const char *tokens;   /* of bisect: a prompt, or NULL */
     const char *op, *candidate; /* a kernel on trial, and what it computes; both or none. backends is then "candidate" */
+    uint64_t soak_first; /* --soak: single operations alone, with seeds from here on ... */
+    int n_soak;          /* ... in place of the contracts' own; 0: not asked for */
+    /* prove */
+    fal_names mutants;       /* globs of ids; empty: all */
+    const char *mutant_code; /* folder of built CUDA mutants, or NULL */
+    const char *sources;     /* folder to write the sources of CUDA mutants to, or NULL */
+    bool list;
+    int jobs; /* 0: by the number of cores */
     fal_color color;
     char *require_text; /* owned copy that require points into */
 } fal_options;
 
-/* what    Parses the arguments of plan or run (argv[0] is the command).
+/* what    Parses the arguments of plan, run or prove (argv[0] is the command).
    refuses an unknown option (with the nearest name), a missing or malformed value, a positional argument: FAL_ERR_USAGE
    owns    *out: fal_options_free */
 fal_status fal_options_parse(int argc, char **argv, fal_options_for which, fal_options *out, fal_error *err);

@@ -196,6 +196,14 @@ static const uint64_t one_seed[] = { 1 };
 static fal_status add_seeds(const expansion *e, fal_check *check)
 {
     const fal_options *o = e->p->in->options;
+    if (o->n_soak) {
+        uint64_t *soak = fal_arena_take(&e->p->arena, (size_t)o->n_soak, sizeof *soak);
+        if (!soak) return no_memory(e->err);
+        for (int i = 0; i < o->n_soak; i++) soak[i] = o->soak_first + (uint64_t)i;
+        check->seeds = soak;
+        check->n_seeds = o->n_soak;
+        return FAL_OK;
+    }
     const uint64_t *seeds = check->n_seeds ? check->seeds : one_seed;
     const int n = check->n_seeds ? check->n_seeds : 1;
     bool there = !o->has_seed;

@@ -74,6 +74,7 @@ bool fal_plan_takes_case(const fal_plan_parts *p, const fal_case *k)
     const fal_options *o = p->in->options;
     if (!fal_plan_takes_falsifier(p, k->contract, k->falsifier)) return false;
     if (o->backends.n && !holds(&o->backends, k->backend)) return false;
+    if (o->n_soak && k->check->observe != FAL_OBSERVE_OP) return false;
     bool named = o->only.n == 0;
     for (int i = 0; i < o->only.n && !named; i++) named = id_takes_case(o->only.items[i], k);
     if (!named) return false;

@@ -170,7 +170,7 @@ static void check_model_unchanged(fal_run *run, const struct stat *before)
     }
 }
 
-static void count(fal_run *run)
+void fal_run_recount(fal_run *run)
 {
     run->tally.all = fal_run_counts(run, NULL, NULL);
     run->tally.required = (fal_counts){ 0 };
@@ -234,7 +234,7 @@ fal_status fal_run_make(const fal_plan *plan, const fal_run_options *options, fa
     fill_not_run(r);
     fal_run_hold_floors(&r->run);
     if (uses_model) check_model_unchanged(&r->run, &before);
-    count(&r->run);
+    fal_run_recount(&r->run);
     r->run.seconds = now() - t0;
     fal_time_text(r->run.finished);
 out:

@@ -37,6 +37,7 @@ typedef struct {
     const char *keep;    /* folder in which they are kept instead, or NULL */
     double timeout_s;    /* per observation */
     bool fail_fast;
+    bool once;         /* falsified cases are not observed again */
     int repeat;        /* times that each observation is made, of which the last is judged; 0 counts as 1 */
     bool nvtx;         /* observers mark their forward passes for a profiler */
     const char *today; /* 2026-11-21, by which waivers expire; NULL: the day on which the run starts (UTC) */
@@ -54,6 +55,8 @@ void fal_run_free(fal_run *run);
 
 /* what    Counts of the cases that are picked: of one contract (or NULL), one backend (or NULL). */
 fal_counts fal_run_counts(const fal_run *run, const fal_contract *contract, const char *backend);
+/* what    Counts anew after verdicts were changed. */
+void fal_run_recount(fal_run *run);
 /* what    Now, as 2026-11-21T05:40:12Z. */
 void fal_time_text(char text[24]);
 

@@ -145,7 +145,7 @@ static bool judges_determinism(const fal_check *c)
 
 static void try_again(fal_run_parts *r, const fal_case *k, fal_verdict *v)
 {
-    if (judges_determinism(k->check) || (r->options->stop && *r->options->stop)) return;
+    if (r->options->once || judges_determinism(k->check) || (r->options->stop && *r->options->stop)) return;
     fal_verdict second;
     fal_run_observe_again(r, k->got);
     judge_observation(r, k, true, &second);

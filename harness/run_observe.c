@@ -33,20 +33,43 @@ static void end_candidates(fal_run_parts *r)
     }
 }
 
+static bool is_crew_of(const fal_crew *c, const fal_spec *s)
+{
+    const char *a = c->mutant ? c->mutant : "", *b = s->mutant ? s->mutant : "";
+    return strcmp(c->backend, s->backend) == 0 && strcmp(c->variant, s->variant) == 0 && strcmp(a, b) == 0;
+}
+
+/* Mutants come one after the other: the processes of the one before end, and their place is free. Returns a free place,
+   or n_crews. */
+static int end_mutants(fal_run_parts *r)
+{
+    int place = r->n_crews;
+    for (int i = r->n_crews - 1; i >= 0; i--) {
+        if (!r->crews[i].mutant) continue;
+        fal_observer_free(r->crews[i].first);
+        fal_observer_free(r->crews[i].second);
+        r->crews[i] = (fal_crew){ .backend = "", .variant = "", .mutant = "" };
+        place = i;
+    }
+    return place;
+}
+
 /* The processes for a backend and variant: one for all first attempts, another for second ones. */
 static fal_observer *observer_for(fal_run_parts *r, const fal_spec *s, bool second, fal_error *err)
 {
     int i = 0;
-    while (i < r->n_crews &&
-           (strcmp(r->crews[i].backend, s->backend) != 0 || strcmp(r->crews[i].variant, s->variant) != 0))
-        i++;
+    while (i < r->n_crews && !is_crew_of(&r->crews[i], s)) i++;
+    if (i == r->n_crews) i = end_mutants(r);
     if (i == r->n_crews) {
         if (i == (int)(sizeof r->crews / sizeof r->crews[0])) {
             fal_fail(err, FAL_ERR_INTERNAL, NULL, "too many backends and variants for one run");
             return NULL;
         }
-        r->crews[r->n_crews++] = (fal_crew){ .backend = s->backend, .variant = s->variant };
+        r->n_crews++;
     }
+    r->crews[i].backend = s->backend;
+    r->crews[i].variant = s->variant;
+    r->crews[i].mutant = s->mutant;
     fal_observer **o = second ? &r->crews[i].second : &r->crews[i].first;
     if (r->run.plan->full_size && strcmp(s->backend, "reference") != 0) end_others(r, &r->crews[i], second);
     if (!*o && fal_observer_make(r->options->program, o, err) == FAL_OK) fal_observer_know(*o, &r->known);

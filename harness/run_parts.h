@@ -19,7 +19,7 @@ typedef struct {
 } fal_observed;
 
 typedef struct {
-    const char *backend, *variant;
+    const char *backend, *variant, *mutant; /* mutant: NULL for none */
     fal_observer *first, *second;
 } fal_crew;
 

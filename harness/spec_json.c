@@ -105,6 +105,8 @@ json_t *fal_spec_to_json(const fal_spec *s)
     ok = set(j, s->n_seeds, "seeds", seeds_to_json(s)) && ok;
     ok = set(j, s->spoil, "spoil", s->spoil ? json_string(s->spoil) : NULL) && ok;
     ok = set(j, s->nvtx, "nvtx", json_true()) && ok;
+    ok = set(j, s->mutant, "mutant", s->mutant ? json_string(s->mutant) : NULL) && ok;
+    ok = set(j, s->mutant_code, "mutant_code", s->mutant_code ? json_string(s->mutant_code) : NULL) && ok;
     ok = set(j, s->out, "out", s->out ? json_string(s->out) : NULL) && ok;
     if (ok) return j;
     json_decref(j);
@@ -248,7 +250,8 @@ static void read_params(reader *r, const char *field, fal_params *out)
 static void check_fields(reader *r)
 {
     static const char *const fields[] = { "kind", "backend", "variant", "device", "model", "candidate", "requests", "n_greedy", "decode", "taps",
-                                          "inputs", "pin", "op", "shape", "with", "then", "fill", "seeds", "spoil", "nvtx", "out" };
+                                          "inputs", "pin", "op", "shape", "with", "then", "fill", "seeds", "spoil", "nvtx", "mutant",
+                                          "mutant_code", "out" };
     const char *name;
     json_t *v;
     json_object_foreach ((json_t *)(uintptr_t)r->j, name, v) {
@@ -276,6 +279,8 @@ static void read_spec(reader *r, fal_spec *s)
     s->op = text_field(r, "op", NULL);
     s->fill = text_field(r, "fill", NULL);
     s->spoil = text_field(r, "spoil", NULL);
+    s->mutant = text_field(r, "mutant", NULL);
+    s->mutant_code = text_field(r, "mutant_code", NULL);
     s->out = text_field(r, "out", NULL);
     const json_t *n_greedy = json_object_get(r->j, "n_greedy"), *decode = json_object_get(r->j, "decode");
     if (n_greedy && (!json_is_integer(n_greedy) || json_integer_value(n_greedy) < 0 || json_integer_value(n_greedy) > INT32_MAX / 2))

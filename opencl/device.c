@@ -331,6 +331,7 @@ struct fal_context {
     bool is_cpu;       /* variant "cpu" */
     char options[128]; /* of every program */
     char *cache_dir;   /* NULL for none */
+    const fal_other_code *instead; /* of the text of one op, or NULL */
     bool is_pocl;      /* keeps programs by itself, and compiles every kernel once more when asked for a binary */
     program programs[N_PROGRAMS];
     uint64_t live_bytes, peak_bytes;
@@ -362,6 +363,7 @@ fal_status fal_cl_open(const fal_backend_options *options, fal_context **out, fa
     ctx = calloc(1, sizeof *ctx);
     if (!ctx) return fal_fail(err, FAL_ERR_MEMORY, NULL, "opencl: no memory for a context");
     ctx->is_cpu = is_cpu;
+    ctx->instead = o->instead;
     st = load_api(&ctx->api, err);
     if (st == FAL_OK) st = find_devices(&ctx->api, &list, &n, err);
     if (st != FAL_OK) goto out;
@@ -588,6 +590,21 @@ static const struct {
     { "bandwidth", fal_cl_src_bandwidth, &fal_cl_src_bandwidth_len },
 };
 
+const char *fal_cl_text(const char *op, size_t *length)
+{
+    const char *text = NULL;
+    if (strcmp(op, "quant") == 0) {
+        text = fal_cl_src_quant;
+        *length = fal_cl_src_quant_len;
+    }
+    for (int p = 0; p < N_PROGRAMS && !text; p++) {
+        if (strcmp(sources[p].op, op) != 0) continue;
+        text = sources[p].text;
+        *length = *sources[p].length;
+    }
+    return text;
+}
+
 /* The end of the build log, which is where compilers count errors, as one line of printable text. */
 static fal_status build_failed(fal_context *ctx, fal_cl_program id, const char *name, fal_cl_int code, fal_error *err)
 {
@@ -606,8 +623,10 @@ static fal_status build_failed(fal_context *ctx, fal_cl_program id, const char *
             if (iscntrl((unsigned char)log[i])) log[i] = ' ';
         if (len > 0) tail = len > TAIL ? log + len - TAIL : log;
     }
+    /* text that somebody put in its place says nothing about ours, or about the device */
+    const fal_status code_of = ctx->instead && strcmp(ctx->instead->op, name) == 0 ? FAL_ERR_INTERNAL : FAL_ERR_DEVICE;
     const fal_status st =
-        fal_fail(err, FAL_ERR_DEVICE, "the text is in opencl/; the driver's compiler refused it",
+        fal_fail(err, code_of, "the text is in opencl/; the driver's compiler refused it",
                  "opencl: %s.cl does not build on '%s' (%s): %s", name, ctx->info.name, code_name(code), tail);
     free(log);
     return st;
@@ -670,7 +689,11 @@ static fal_status build_program(fal_context *ctx, const char *name, const char *
         if (*out) return FAL_OK;
     }
     const char *texts[] = { fal_cl_src_quant, source };
-    const size_t lengths[] = { fal_cl_src_quant_len, length };
+    size_t lengths[] = { fal_cl_src_quant_len, length };
+    if (ctx->instead && ctx->instead->prelude && strcmp(ctx->instead->op, name) == 0) {
+        texts[0] = ctx->instead->prelude;
+        lengths[0] = ctx->instead->prelude_size;
+    }
     fal_cl_int code = FAL_CL_SUCCESS;
     fal_cl_program id = ctx->api.clCreateProgramWithSource(ctx->context, 2, texts, lengths, &code);
     if (!id) return call_failed(err, "clCreateProgramWithSource", code);
@@ -712,8 +735,10 @@ static fal_status find_kernel(fal_context *ctx, const char *op, const char *name
         return fal_fail(err, FAL_ERR_INTERNAL, NULL, "opencl: %s.cl has more than %d kernels", op, MAX_KERNELS);
     if (!prog->id) {
         /* Measured on PoCL 3.1: asking for the binaries made the first token wait 9 s instead of 4.4 s. */
-        const bool use_cache = ctx->cache_dir && !ctx->is_pocl;
-        const fal_status st = build_program(ctx, op, sources[p].text, *sources[p].length, use_cache, NULL,
+        const fal_other_code *other = ctx->instead && strcmp(ctx->instead->op, op) == 0 ? ctx->instead : NULL;
+        const bool use_cache = ctx->cache_dir && !ctx->is_pocl && !other;
+        const char *text = other ? other->code : sources[p].text;
+        const fal_status st = build_program(ctx, op, text, other ? other->code_size : *sources[p].length, use_cache, NULL,
                                             &prog->id, err);
         if (st != FAL_OK) return st;
     }

@@ -107,6 +107,9 @@ bool fal_cl_foreign_has(fal_context *ctx, fal_cl_foreign *f, const char *kernel)
 fal_status fal_cl_foreign_run(fal_context *ctx, fal_cl_foreign *f, const char *kernel, const fal_launch *shape, const fal_cl_arg *args,
                             size_t n_args, fal_error *err);
 
+/* what    The text of opencl/<op>.cl as it is in the program, or of quant.cl, the prelude; NULL for another name. */
+const char *fal_cl_text(const char *op, size_t *length);
+
 /* what    Work-groups that cover n work-items with one each; n rows with 32 lanes each. */
 size_t fal_cl_groups(const fal_context *ctx, size_t n_items);
 size_t fal_cl_row_groups(const fal_context *ctx, size_t n_rows);

@@ -52,7 +52,7 @@ says err "usage: falsify"
 expect 2 rnu
 says err "did you mean 'run'"
 for c in help version --version --help; do expect 0 "$c"; done
-for c in run plan validate explain schema init devices inspect observe judge bench; do
+for c in run prove plan validate explain schema init devices inspect observe judge bench; do
     expect 0 help $c
     expect 0 $c --help
     says out "falsify $c"
@@ -86,6 +86,40 @@ expect 3 replay "$work/no-such.capsule"
 expect 2 bisect --tokens 1,x --backend opencl
 expect 2 bisect --no-such-option
 expect 4 bisect --contract rmsnorm-kernel-v1
+# ---- prove ----
+expect 2 prove --jobs 0
+expect 2 prove surplus
+expect 4 prove --mutant eps_outside_rot
+says err "did you mean 'eps_outside_root'"
+expect 4 prove --mutant uploads_twice --contract rope-kernel-v1
+expect 0 prove --list
+says out "[equivalent]"
+[ "$(grep -c . "$work/out")" -gt 40 ] && ok || bad "fewer than 40 mutants are listed"
+norm="--backend reference --require reference --contract rmsnorm-kernel-v1 --mutant scaled_by_1_02 --evidence $work/proof"
+expect 0 prove $norm
+says out "killed"
+counts
+ls "$work"/proof/prove/reference-*.partial.json >/dev/null 2>&1 && ok || bad "no matrix was stored"
+expect 0 prove $norm --json
+json <"$work/out" && ok || bad "prove --json is not JSON"
+# limits that nothing breaks: the same mutant survives, and the proof fails
+mkdir -p "$work/blind" && cp -r contracts "$work/blind/"
+sed 's/max: [0-9.e-]*/max: 1.0e+9/' contracts/rmsnorm-kernel-v1.yaml >"$work/blind/contracts/rmsnorm-kernel-v1.yaml"
+expect 1 prove $norm --root "$work/blind" --model falsifiers/models/austen-moe-Q4_K_M.gguf
+says err "1 mutant survived"
+# the sources of CUDA mutants
+expect 0 prove --write-sources "$work/mutants"
+[ -f "$work/mutants/row_off_by_one/matmul.cu" ] && grep -q 'min(r + 1, n_out - 1)' "$work/mutants/row_off_by_one/matmul.cu" && ok || bad "no source of a CUDA mutant"
+# a run takes no comfort from a falsifier that a stored proof has shown to be blind
+expect 0 run --only FALSIFY-RN-004 --backend reference --require reference --evidence "$work/trust"
+slug=$(basename "$(ls "$work"/trust/FALSIFY-RN-004/reference-*.json)" | sed 's/^reference-//; s/-nomodel.*//')
+sha=$(grep -B 2 '"id": "FALSIFY-RN-004"' "$work/proof/prove/reference-$slug.partial.json" | sed -n 's/.*"claim_sha256": "\([0-9a-f]*\)".*/\1/p')
+mkdir -p "$work/trust/prove"
+echo "{\"falsifiers\": [{\"id\": \"FALSIFY-RN-004\", \"claim_sha256\": \"$sha\", \"trust\": \"mistrusted\"}]}" >"$work/trust/prove/reference-$slug.json"
+expect 5 run --only FALSIFY-RN-004 --backend reference --require reference --evidence "$work/trust"
+says out "mistrusted 1"
+expect 2 run --soak 5-1
+expect 0 run --soak 7-9 --only FALSIFY-RN-006 --backend reference --backend opencl --evidence "$work/soak"
 
 # ---- filters that match nothing ----
 expect 4 run --only "$few*"

@@ -29,6 +29,7 @@ opencl/quant.cl	what the two languages call the same thing'
 # Functions without a twin: name, reason.
 no_twin_function='fal_xx_is_cpu	the variant for CPUs exists in OpenCL alone
 fal_xx_build	OpenCL compiles at run time
+fal_xx_text	sources travel in the program for OpenCL alone
 fal_xx_largest	an OpenCL device may hold less in one buffer than in all
 fal_xx_variant_of	tells the fused variants of CUDA apart
 fal_xx_multiprocessors	for the fused variants

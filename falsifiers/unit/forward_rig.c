@@ -106,9 +106,14 @@ void fal_recorder_free(fal_recorder *r)
         for (int l = 0; l < FAL_RIG_MAX_LAYERS; l++) free(r->data[i][l]);
 }
 
+fal_taps fal_recorder_taps(fal_recorder *r)
+{
+    return (fal_taps) { .user = r, .wants = wants, .give = give, .forced = forced, .pinned = pinned };
+}
+
 fal_status fal_rig_try(const fal_rig *g, fal_recorder *r, const int32_t *tokens, int n, int32_t *next, fal_error *e)
 {
-    const fal_taps taps = { .user = r, .wants = wants, .give = give, .forced = forced, .pinned = pinned };
+    const fal_taps taps = fal_recorder_taps(r);
     return fal_reference_backend.forward(g->session, tokens, n, r ? &taps : NULL, next, e);
 }
 

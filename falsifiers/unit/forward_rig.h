@@ -43,6 +43,7 @@ typedef struct {
 fal_recorder fal_recorder_make(const fal_config *c, int n_tokens);
 void fal_recorder_want_all(fal_recorder *r);
 void fal_recorder_free(fal_recorder *r);
+fal_taps fal_recorder_taps(fal_recorder *r);
 /* what    All rows of a site as f32; all of them must have been shown. */
 const float *fal_recorder_f32(const fal_recorder *r, fal_site site, int layer);
 /* what    Whether two recorders saw the same bits: must, and do not. */
