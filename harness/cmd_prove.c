@@ -64,6 +64,7 @@ static fal_status prove(fal_prepared *p, const fal_cmd_env *env, int *status, fa
                                  .keep = o->keep,
                                  .timeout_s = o->timeout_s,
                                  .once = true,
+                                 .no_floors = true,
                                  .repeat = 1,
                                  .stop = env->stop,
                                  .progress = env->err_is_terminal ? env->err : NULL };

@@ -150,6 +150,8 @@ static bool explain(const fal_matrix *m, fal_trust *t)
         because(t, "it counts launches, whatever they compute; the unit suite judge plants each fault");
     else if (any->check->observe == FAL_OBSERVE_SANITIZE)
         because(t, "a tool runs the program by itself there; falsifiers/mutants/planted.cu and the unit suite judge plant faults for it");
+    else if (any->check->observe == FAL_OBSERVE_TRIAL)
+        because(t, "it judges candidates; the cheating kernels in falsifiers/candidates/cheats plant each fault");
     else if (any->check->observe == FAL_OBSERVE_DEVICE_CODE)
         because(t, "it looks at what the compiler said when the program was built; falsifiers/cli/check_device_code.sh plants faults there");
     else because(t, "no mutant of %s can be seen by it", m->whole ? "the catalogue" : "this choice");
@@ -159,6 +161,7 @@ static bool explain(const fal_matrix *m, fal_trust *t)
     case FAL_OBSERVE_THROUGHPUT:
     case FAL_OBSERVE_DEVICE_CODE:
     case FAL_OBSERVE_LAUNCHES:
+    case FAL_OBSERVE_TRIAL:
     case FAL_OBSERVE_SANITIZE: return true;
     default: return false;
     }

@@ -232,7 +232,7 @@ fal_status fal_run_make(const fal_plan *plan, const fal_run_options *options, fa
     find_last_steps(r);
     observe_and_judge(r);
     fill_not_run(r);
-    fal_run_hold_floors(&r->run);
+    if (!r->options->no_floors) fal_run_hold_floors(&r->run);
     if (uses_model) check_model_unchanged(&r->run, &before);
     fal_run_recount(&r->run);
     r->run.seconds = now() - t0;

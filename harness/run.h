@@ -38,6 +38,7 @@ typedef struct {
     double timeout_s;    /* per observation */
     bool fail_fast;
     bool once;         /* falsified cases are not observed again */
+    bool no_floors;    /* parity may rest on few prompts: those of a mutant stand for no claim */
     int repeat;        /* times that each observation is made, of which the last is judged; 0 counts as 1 */
     bool nvtx;         /* observers mark their forward passes for a profiler */
     const char *today; /* 2026-11-21, by which waivers expire; NULL: the day on which the run starts (UTC) */
