@@ -38,6 +38,7 @@ typedef struct {
 typedef struct {
     const char *id, *what;
     const char *named_by;   /* falsifier that names the fault */
+    bool by_chance;         /* a missing barrier: which falsifier sees it is a matter of timing, so any that looks may name it */
     const char *equivalent; /* why it changes no result that anybody may rely on; NULL for a true fault */
     const char *seen_by;    /* "FALSIFIER/check" that sees an equivalent mutant all the same, or NULL */
     const char *op;         /* whose calls can show it; "*" for any; NULL when only forward passes can */

@@ -83,7 +83,7 @@ static fal_proof judge_row(const fal_matrix *m, fal_proof_row *r, const bool *lo
         return could && !did ? FAL_PROOF_SURVIVED : FAL_PROOF_EQUIVALENT;
     }
     if (r->n_killed == 0) return FAL_PROOF_SURVIVED;
-    return named_looked && !named_killed ? FAL_PROOF_MISNAMED : FAL_PROOF_KILLED;
+    return named_looked && !named_killed && !r->mutant->by_chance ? FAL_PROOF_MISNAMED : FAL_PROOF_KILLED;
 }
 
 static fal_status add_rows(fal_matrix *m, fal_error *err)

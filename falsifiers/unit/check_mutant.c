@@ -28,6 +28,7 @@ START_TEST(catalogue_is_whole)
         ck_assert_msg(!source || (m->op && m->to && strcmp(m->from, m->to) != 0), "%s changes nothing", m->id);
         ck_assert_msg(!calls || m->op, "%s changes calls of no operation", m->id);
         ck_assert_msg(flows == (m->at != 0), "%s flows nowhere", m->id);
+        ck_assert_msg(!m->by_chance || (source && strstr(m->from, "barrier") && !strstr(m->to, "barrier")), "%s is no race", m->id);
         ck_assert_msg(!m->seen_by || m->equivalent, "%s is no equivalent", m->id);
         ck_assert_msg(!m->equivalent || strlen(m->equivalent) > 20, "%s has no reason", m->id);
         ck_assert_msg(strlen(m->id) < 64 && strspn(m->id, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(m->id), "%s is no name", m->id);
