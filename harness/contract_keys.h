@@ -107,4 +107,7 @@ const char *const *fal_param_names(bool shapes, size_t *n);
 /* what    Resolves references within and between the files, which are sorted by stem; contract_refs.c */
 fal_status fal_contract_resolve(fal_contract_file *const *files, int n, fal_error *err);
 
+/* Types of obligations, of our contracts and of foreign ones; NULL-terminated. */
+extern const char *const fal_obligation_types[];
+
 #endif

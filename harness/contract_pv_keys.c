@@ -1,6 +1,7 @@
 /* The keys of foreign contracts: what pv's parser refuses, what it drops although it is known, what nobody knows. */
 #include "harness/contract_pv.h"
 
+#include "harness/contract_keys.h"
 #include "harness/text.h"
 
 #include <ctype.h>
@@ -51,35 +52,6 @@ static const char *const kinds[] = { "kernel",
                                      "competitive-parity",
                                      NULL };
 static const char *const levels[] = { "basic", "standard", "strict", "proven", NULL };
-static const char *const types[] = { "invariant",
-                                     "equivalence",
-                                     "bound",
-                                     "monotonicity",
-                                     "idempotency",
-                                     "linearity",
-                                     "symmetry",
-                                     "associativity",
-                                     "conservation",
-                                     "ordering",
-                                     "completeness",
-                                     "soundness",
-                                     "involution",
-                                     "determinism",
-                                     "roundtrip",
-                                     "state_machine",
-                                     "classification",
-                                     "independence",
-                                     "termination",
-                                     "safety",
-                                     "liveness",
-                                     "precondition",
-                                     "postcondition",
-                                     "frame",
-                                     "loop_invariant",
-                                     "loop_variant",
-                                     "old_state",
-                                     "subcontract",
-                                     NULL };
 static const char *const proofs[] = { "proved", "sorry", "wip", "not-applicable", NULL };
 static const char *const strategies[] = { "exhaustive", "stub_float", "compositional", "bounded_int", NULL };
 
@@ -88,7 +60,7 @@ static const char *const *choices_of(kind_of_key kind)
     switch (kind) {
     case CHOICE_KIND: return kinds;
     case CHOICE_LEVEL: return levels;
-    case CHOICE_TYPE: return types;
+    case CHOICE_TYPE: return fal_obligation_types;
     case CHOICE_LEAN: return proofs;
     case CHOICE_STRATEGY: return strategies;
     default: return NULL;

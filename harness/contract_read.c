@@ -13,35 +13,13 @@ static const char *const stage_states[] = { "RECORDED", "PENDING", "PARTIAL_ALGO
 static const char *const stage_backends[] = { "reference", "opencl", "cuda", NULL };
 static const char *const decisions[] = { "chosen", "rejected", "open", NULL };
 static const char *const amendment_kinds[] = { "created", "amendment", "status_promotion", NULL };
-static const char *const obligation_types[] = { "invariant",
-                                                "equivalence",
-                                                "bound",
-                                                "monotonicity",
-                                                "idempotency",
-                                                "linearity",
-                                                "symmetry",
-                                                "associativity",
-                                                "conservation",
-                                                "ordering",
-                                                "completeness",
-                                                "soundness",
-                                                "involution",
-                                                "determinism",
-                                                "roundtrip",
-                                                "state_machine",
-                                                "classification",
-                                                "independence",
-                                                "termination",
-                                                "safety",
-                                                "liveness",
-                                                "precondition",
-                                                "postcondition",
-                                                "frame",
-                                                "loop_invariant",
-                                                "loop_variant",
-                                                "old_state",
-                                                "subcontract",
-                                                NULL };
+const char *const fal_obligation_types[] = {
+    "invariant", "equivalence", "bound", "monotonicity", "idempotency", "linearity", "symmetry",
+    "associativity", "conservation", "ordering", "completeness", "soundness", "involution", "determinism",
+    "roundtrip", "state_machine", "classification", "independence", "termination", "safety", "liveness",
+    "precondition", "postcondition", "frame", "loop_invariant", "loop_variant", "old_state", "subcontract",
+    NULL,
+};
 
 enum { MAX_PROMPTS = 256 };
 
@@ -127,7 +105,7 @@ static bool finish_obligation(fal_contract_file *f, const fal_yaml_node *node, v
 
 static const fal_key obligation_keys[] = {
     NAMED("id", true, fal_obligation, id, &fal_form_id),
-    ENUM("type", true, fal_obligation, type, obligation_types),
+    ENUM("type", true, fal_obligation, type, fal_obligation_types),
     TEXT("property", true, fal_obligation, property),
     TEXT("formal", false, fal_obligation, formal),
     { "tolerance", FAL_KEY_NUMBER, false, NOWHERE, NULL, NULL, false },
