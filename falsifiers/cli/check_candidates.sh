@@ -45,7 +45,9 @@ only() {
 # ---- the examples ----
 build $examples/moe_matmul.c
 try 0 moe_down "$so"
-says out "24 passed, 0 failed, 0 skipped"
+# what takes long is skipped, and nothing else
+grep -qE '^([2-9][0-9]|[1-9][0-9]{2,}) passed, 0 failed, 1 skipped$' "$work/out" && ok || bad "not all of its contracts were tried: $(tail -n 1 "$work/out")"
+says out "takes long"
 says out "times its speed"
 says out "memory read bandwidth of all processors"
 [ "$(verdict FALSIFY-MOE-DISPATCH-008)" = survived ] && ok || bad "the contract of moe_matmul was not tried"
