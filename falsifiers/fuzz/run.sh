@@ -21,7 +21,7 @@ sources() {
     gguf) echo harness/gguf*.c harness/model*.c harness/text*.c harness/type.c harness/error.c harness/digest.c -lcrypto ;;
     observation) echo harness/observation.c harness/error.c harness/text*.c -ljansson ;;
     capsule) echo harness/capsule.c harness/capsule_cut.c harness/observation*.c harness/fixture*.c harness/rng.c harness/half.c \
-        harness/rope_table.c harness/contract*.c harness/yaml*.c harness/diagnosis.c harness/arena.c harness/arithmetic.c harness/sites.c harness/type.c \
+        harness/rope_table.c $(ls harness/contract*.c | grep -v contract_schema) harness/claims.c harness/yaml*.c harness/diagnosis.c harness/rules.c harness/arena.c harness/arithmetic.c harness/sites.c harness/type.c \
         harness/error.c harness/text*.c harness/digest.c -lyaml -ljansson -lcrypto ;;
     spec) echo harness/spec_json.c harness/arena.c harness/error.c -ljansson ;;
     contract) echo $(ls harness/contract*.c | grep -v contract_schema) harness/yaml*.c harness/diagnosis.c harness/rules.c harness/validation_count.c harness/validation_text.c harness/arena.c harness/arithmetic.c harness/text*.c harness/error.c \
