@@ -9,10 +9,11 @@
 
 #include <string.h>
 
-/* Single ops exist in the exact class only, but for attention: another variant must not answer with its kernels. */
+/* Most single ops exist in the exact class only: another variant must not answer with its kernels. */
 static fal_status variant_op(fal_context *ctx, const char *op, const void *a, fal_error *err)
 {
     if (strcmp(op, "attention") == 0) return fal_cu_decode_attention(ctx, a, err);
+    if (strcmp(op, "moe_swiglu") == 0) return fal_cu_decode_moe_swiglu(ctx, a, err);
     return fal_fail(err, FAL_ERR_INPUT, "use the variant '' for single ops", "cuda: variant '%s' has no op %s of its own",
                     fal_cu_variants[fal_cu_variant_of(ctx)], op);
 }

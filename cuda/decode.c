@@ -147,6 +147,18 @@ static spread spread_rows(const fal_context *ctx, int n_groups, int n_passes, in
     return p;
 }
 
+/* Of gate, up and SiLU of the chosen experts. */
+static spread spread_act(const fal_context *ctx, const fal_config *c, uint32_t gate)
+{
+    return spread_rows(ctx, c->n_expert_used * ceil_div(c->n_ff, ROWS), passes_of(gate, ceil_div(c->n_embd, BLOCK)), 2, 2, 2,
+                       vector_bytes(1, c->n_embd) + choice_bytes(c));
+}
+
+static const char *act_type(uint32_t gate, uint32_t up)
+{
+    return gate == FAL_TYPE_Q4_K && up == FAL_TYPE_Q4_K ? "q4_k" : "any";
+}
+
 /* ---- a token ------------------------------------------------------------------------------------------------------
    */
 
@@ -226,9 +238,8 @@ static fal_status moe_kernels(fal_session *s, const fal_cu_decode *d, const fal_
     if (pinned != FAL_OK) return pinned;
 
     const uint32_t gate = w->ffn_gate_exps->type, up = w->ffn_up_exps->type, down = w->ffn_down_exps->type;
-    const spread act = spread_rows(s->ctx, c->n_expert_used * ceil_div(c->n_ff, ROWS), passes_of(gate, blocks), 2, 2, 2,
-                                   vector_bytes(1, c->n_embd) + choice_bytes(c));
-    LAUNCH("decode_experts", "act", gate == FAL_TYPE_Q4_K && up == FAL_TYPE_Q4_K ? "q4_k" : "any", &act.shape,
+    const spread act = spread_act(s->ctx, c, gate);
+    LAUNCH("decode_experts", "act", act_type(gate, up), &act.shape,
            I(c->n_expert), I(c->n_expert_used), I(c->n_embd), I(c->n_ff), I(act.n_groups), I(act.n_parts), I(gate),
            I(up), B(b->ffn_gate_exps), B(b->ffn_up_exps), B(d->norm_x), B(d->router[layer]), B(d->act));
 
@@ -459,6 +470,25 @@ fal_status fal_cu_decode_attention_run(fal_context *ctx, const fal_cu_attention_
     fal_cu_free(ctx, state);
     free(none);
     return st;
+}
+
+/* ---- gate, up and SiLU alone -------------------------------------------------------------------------------------- */
+
+fal_status fal_cu_decode_act_run(fal_context *ctx, const fal_cu_act_operands *o, fal_error *err)
+{
+    const fal_config c = { .n_expert = o->n_expert, .n_expert_used = o->n_used, .n_embd = o->n_embd, .n_ff = o->n_ff };
+    spread act = spread_act(ctx, &c, o->type);
+    act.shape.overlaps = false;
+    const size_t limit = fal_cu_shared_limit(ctx) - 2048; /* as in fal_cu_decode_check */
+    if (act.shape.shared_bytes > limit)
+        return fal_fail(err, FAL_ERR_INPUT, "use the variant ''", "cuda: variant '%s': n_embd %d and n_expert %d need %zu bytes of shared memory, a block has %zu",
+                        fal_cu_variants[fal_cu_variant_of(ctx)], o->n_embd, o->n_expert, act.shape.shared_bytes, limit);
+    const fal_cu_arg args[] = { I(o->n_expert), I(o->n_used), I(o->n_embd), I(o->n_ff), I(act.n_groups), I(act.n_parts),
+                                I(o->type),     I(o->type),   B(o->w_gate), B(o->w_up), B(o->x),         B(o->logits),
+                                B(o->act) };
+    const fal_status st = fal_cu_launch_shaped(ctx, "decode_experts", "act", act_type(o->type, o->type), &act.shape, args,
+                                               sizeof args / sizeof args[0], err);
+    return st == FAL_OK ? fal_cu_finish(ctx, err) : st;
 }
 
 /* ---- prompts with a cache of f16 ----------------------------------------------------------------------------------

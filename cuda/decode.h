@@ -38,6 +38,16 @@ typedef struct {
 } fal_cu_attention_operands;
 fal_status fal_cu_decode_attention_run(fal_context *ctx, const fal_cu_attention_operands *o, fal_error *err);
 
+/* what    The kernel of gate, up and SiLU of a token, alone: n_used rows act[s,:], each 1/n_used times silu(gate) up of the
+           expert that has the s-th largest of n_expert router logits (equal ones: the lower id first). Waits. */
+typedef struct {
+    int n_expert, n_used, n_embd, n_ff;
+    uint32_t type; /* of gate and up */
+    const fal_cu_buffer *w_gate, *w_up, *x, *logits;
+    fal_cu_buffer *act;
+} fal_cu_act_operands;
+fal_status fal_cu_decode_act_run(fal_context *ctx, const fal_cu_act_operands *o, fal_error *err);
+
 /* what    The two ops of a prompt that touch the cache, for a cache of f16; otherwise as in cuda/ops.h. */
 fal_status fal_cu_decode_kv16_store_run(fal_context *ctx, int n_tokens, int n_head_kv, int head_dim, int first_pos,
                                         const fal_cu_buffer *k, const fal_cu_buffer *v, fal_cu_buffer *k_cache,

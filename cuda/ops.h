@@ -44,6 +44,11 @@ fal_status fal_cu_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, i
 size_t fal_cu_moe_lists_bytes(int n_tokens, int n_expert, int n_expert_used);
 fal_status fal_cu_swiglu_run(fal_context *ctx, int n_rows, int n_ff, const fal_cu_buffer *gate, const fal_cu_buffer *up,
                              fal_cu_buffer *y, fal_error *err);
+/* lists: as of moe_matmul; gate, up: scratch of the size of y */
+fal_status fal_cu_moe_swiglu_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, int n_embd, int n_ff,
+                                 uint32_t type, const fal_cu_buffer *w_gate, const fal_cu_buffer *w_up, const fal_cu_buffer *x,
+                                 const fal_cu_buffer *ids, fal_cu_buffer *lists, fal_cu_buffer *gate, fal_cu_buffer *up,
+                                 fal_cu_buffer *y, fal_error *err);
 fal_status fal_cu_moe_sum_run(fal_context *ctx, int n_tokens, int n_expert_used, int n_embd, const fal_cu_buffer *x,
                               const fal_cu_buffer *weights, fal_cu_buffer *y, fal_error *err);
 fal_status fal_cu_argmax_run(fal_context *ctx, int n_rows, int n_cols, const fal_cu_buffer *x, fal_cu_buffer *ids,

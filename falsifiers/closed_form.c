@@ -222,6 +222,30 @@ static bool form_moe_matmul(const fal_op_case *c, int r, double *want, size_t n)
     return true;
 }
 
+static bool form_moe_swiglu(const fal_op_case *c, int r, double *want, size_t n)
+{
+    int64_t n_expert = -1, n_ff = -1, n_embd = -1, n_tokens = -1, n_used = -1;
+    const fal_obs_tensor *const gate = fal_op_in_shape(c, r, "w_gate", FAL_DTYPE_F32, 3, &n_expert, &n_ff, &n_embd);
+    const fal_obs_tensor *const up = gate ? fal_op_in_shape(c, r, "w_up", FAL_DTYPE_F32, 3, &n_expert, &n_ff, &n_embd) : NULL;
+    const fal_obs_tensor *const ids = up ? fal_op_in_shape(c, r, "ids", FAL_DTYPE_I32, 2, &n_tokens, &n_used) : NULL;
+    const fal_obs_tensor *const x = ids ? fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 2, &n_tokens, &n_embd) : NULL;
+    if (!x || !fits(c, r, n, n_tokens * n_used * n_ff)) return false;
+    for (int64_t ts = 0; ts < n_tokens * n_used; ts++) {
+        const double id = at(ids, ts);
+        if (!(id >= 0 && id < (double)n_expert))
+            return fal_stop(c->out, FAL_ERROR, "request %d: in.ids names expert %.0f of %lld", r, id, (long long)n_expert);
+        for (int64_t o = 0; o < n_ff; o++) {
+            double g = 0, u = 0;
+            for (int64_t i = 0; i < n_embd; i++) {
+                g += at(gate, ((int64_t)id * n_ff + o) * n_embd + i) * at(x, ts / n_used * n_embd + i);
+                u += at(up, ((int64_t)id * n_ff + o) * n_embd + i) * at(x, ts / n_used * n_embd + i);
+            }
+            want[ts * n_ff + o] = g / (1 + exp(-g)) * u;
+        }
+    }
+    return true;
+}
+
 /* Expert ids of one token: largest probability first, ties to the lower id; or the pinned ones. */
 static bool choose(const fal_op_case *c, int r, int64_t t, int64_t used, double *ids)
 {
@@ -297,6 +321,7 @@ static const struct {
     { "router", "weights", form_router_weights },
     { "moe_matmul", "y", form_moe_matmul },
     { "swiglu", "y", form_swiglu },
+    { "moe_swiglu", "y", form_moe_swiglu },
     { "moe_sum", "y", form_moe_sum },
     { "argmax", "ids", form_argmax },
 };

@@ -173,14 +173,14 @@ static void decode_row(uint32_t type, const unsigned char *from, size_t n, float
     fal_dequant_find(type)(copy, n_blocks, no_minima);
 }
 
-static bool model_products(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m)
+bool fal_model_products(const fal_op_case *c, int r, const fal_arithmetic *a, const char *weights, fal_error_model *m)
 {
-    const bool moe = strcmp(fal_op_of(c, r), "moe_matmul") == 0;
+    const bool pair = strcmp(fal_op_of(c, r), "moe_swiglu") == 0, moe = pair || strcmp(fal_op_of(c, r), "moe_matmul") == 0;
     const char *type_name = json_string_value(json_object_get(json_object_get(fal_about_request(c->in->got, r), "params"), "type"));
     const uint32_t type = (uint32_t)(type_name ? fal_type_by_name(type_name) : -1);
     const fal_dequant_fn decode = fal_dequant_find(type);
-    const int64_t n_in = fal_op_dim(c, r, "n_in"), n_out = fal_op_dim(c, r, "n_out");
-    const fal_obs_tensor *const w = fal_op_in(c, r, "w"), *const x = w ? fal_op_in(c, r, "x") : NULL;
+    const int64_t n_in = fal_op_dim(c, r, pair ? "n_embd" : "n_in"), n_out = fal_op_dim(c, r, pair ? "n_ff" : "n_out");
+    const fal_obs_tensor *const w = fal_op_in(c, r, weights), *const x = w ? fal_op_in(c, r, "x") : NULL;
     const fal_obs_tensor *const ids = x && moe ? fal_op_in(c, r, "ids") : NULL;
     if (!x || (moe && !ids)) return false;
     const size_t n = n_in > 0 ? (size_t)n_in : 0, rows = n_out > 0 ? (size_t)n_out : 0;
@@ -193,7 +193,7 @@ static bool model_products(const fal_op_case *c, int r, const fal_arithmetic *a,
     if (row_bytes == 0 || rows == 0 || w->nbytes != n_expert * rows * row_bytes || (!moe && n_expert != 1) ||
         x->dtype != FAL_DTYPE_F32 || x->n % n != 0 || x->n / n * shared * rows != m->n || (ids && ids->n * rows != m->n) ||
         (fal_mirror_block(act) && n % fal_mirror_block(act)))
-        return fal_stop(c->out, FAL_ERROR, "request %d: type, n_in %lld and n_out %lld do not fit in.w, in.x and out.y", r, (long long)n_in, (long long)n_out);
+        return fal_stop(c->out, FAL_ERROR, "request %d: type, %lld columns and %lld rows do not fit in.%s, in.x and out.y", r, (long long)n_in, (long long)n_out, weights);
     /* sums of codes are integers only where there are codes */
     const fal_sum sum = a->sum == FAL_SUM_I32 && !fal_mirror_block(act) ? FAL_SUM_F32 : a->sum;
     entering e;
@@ -218,6 +218,11 @@ static bool model_products(const fal_op_case *c, int r, const fal_arithmetic *a,
     return ok;
 }
 
+static bool model_one_product(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m)
+{
+    return fal_model_products(c, r, a, "w", m);
+}
+
 /* ---- all of them -------------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -226,12 +231,12 @@ static const struct {
     bool takes_activation, takes_kv;
 } models[] = {
     { "embed", fal_model_embed, false, false },       { "rmsnorm", fal_model_norm, false, false },
-    { "matmul", model_products, true, false },    { "qk_norm", fal_model_norm, false, false },
+    { "matmul", model_one_product, true, false },    { "qk_norm", fal_model_norm, false, false },
     { "rope", fal_model_rope, false, false },         { "kv_store", NULL, false, false },
     { "attention", fal_model_attention, false, true }, { "add", fal_model_add, false, false },
     { "softmax", fal_model_softmax, false, false },   { "router", fal_model_router, false, false },
-    { "moe_matmul", model_products, true, false }, { "swiglu", fal_model_swiglu, false, false },
-    { "moe_sum", fal_model_moe_sum, false, false },   { "argmax", NULL, false, false },
+    { "moe_matmul", model_one_product, true, false }, { "swiglu", fal_model_swiglu, false, false },
+    { "moe_swiglu", fal_model_moe_swiglu, true, false }, { "moe_sum", fal_model_moe_sum, false, false },   { "argmax", NULL, false, false },
 };
 enum { N_MODELS = sizeof models / sizeof models[0] };
 enum {
@@ -257,6 +262,18 @@ const char *fal_error_model_output(const char *op)
     return strcmp(op, "router") == 0 ? "weights" : "y";
 }
 
+bool fal_error_model_alloc(fal_error_model *m, size_t n)
+{
+    *m = (fal_error_model){ .n = n, .exact = malloc(6 * (n ? n : 1) * sizeof *m->exact) };
+    if (!m->exact) return false;
+    m->declared = m->exact + n;
+    m->high = m->declared + n;
+    m->low = m->high + n;
+    m->last = m->low + n;
+    m->noise = m->last + n;
+    return true;
+}
+
 bool fal_error_model_make(const fal_op_case *c, int request, const fal_arithmetic *a, fal_error_model *m)
 {
     const char *op = fal_op_of(c, request);
@@ -266,14 +283,7 @@ bool fal_error_model_make(const fal_op_case *c, int request, const fal_arithmeti
     if (i == N_MODELS || !models[i].make) return fal_stop(c->out, FAL_ERROR, "%.40s computes nothing that could round", op);
     const fal_obs_tensor *const y = fal_op_out(c, request, fal_error_model_output(op));
     if (!y) return false;
-    m->n = y->n;
-    m->exact = malloc(6 * (y->n ? y->n : 1) * sizeof *m->exact);
-    if (!m->exact) return fal_stop(c->out, FAL_ERROR, "out of memory while judging %zu elements", y->n);
-    m->declared = m->exact + m->n;
-    m->high = m->declared + m->n;
-    m->low = m->high + m->n;
-    m->last = m->low + m->n;
-    m->noise = m->last + m->n;
+    if (!fal_error_model_alloc(m, y->n)) return fal_stop(c->out, FAL_ERROR, "out of memory while judging %zu elements", y->n);
     const bool ok = models[i].make(c, request, a, m);
     for (size_t k = 0; ok && a->in_order && k < m->n; k++) m->low[k] = m->high[k];
     return ok;

@@ -132,6 +132,37 @@ bool fal_model_swiglu(const fal_op_case *c, int r, const fal_arithmetic *a, fal_
     return true;
 }
 
+/* silu and its slope. */
+static double silu(double g, double *slope)
+{
+    const double share = 1 / (1 + exp(-g)); /* 0 where exp overflows */
+    *slope = share * (1 + g * (1 - share));
+    return g * share;
+}
+
+/* An error dg of the gate moves the result by silu'(g) u dg, one of up by silu(g) du. */
+bool fal_model_moe_swiglu(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m)
+{
+    fal_error_model gate = { 0 }, up = { 0 };
+    bool ok = fal_error_model_alloc(&gate, m->n) && fal_error_model_alloc(&up, m->n);
+    if (!ok) fal_stop(c->out, FAL_ERROR, "out of memory while judging %zu elements", m->n);
+    ok = ok && fal_model_products(c, r, a, "w_gate", &gate) && fal_model_products(c, r, a, "w_up", &up);
+    for (size_t i = 0; ok && i < m->n; i++) {
+        double slope;
+        const double g = gate.declared[i], u = up.declared[i], exact = silu(gate.exact[i], &slope) * up.exact[i];
+        const double act = silu(g, &slope), e = exp(-g), share = e < INFINITY ? e / (1 + e) : 1;
+        const double of_gate = square(slope * u), of_up = square(act), both = square(slope);
+        const double range = square(g / FLT_MAX * u) + square(FLT_MIN * u); /* as for swiglu */
+        const double high = of_gate * gate.high[i] + of_up * up.high[i] + both * gate.high[i] * up.high[i];
+        const double low = of_gate * gate.low[i] + of_up * up.low[i];
+        const double noise = of_gate * gate.noise[i] + of_up * up.noise[i] + both * gate.noise[i] * up.noise[i];
+        fal_error_put(m, i, exact, act * u, high + fal_roundings(act * u, 3 + square(2 * EXP_ULPS * share), a->sum) + range, low, noise);
+    }
+    fal_error_model_free(&up);
+    fal_error_model_free(&gate);
+    return ok;
+}
+
 bool fal_model_softmax(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m)
 {
     const fal_obs_tensor *const x = fal_op_in(c, r, "x");

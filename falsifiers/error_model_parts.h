@@ -22,6 +22,11 @@ float fal_rounded_to(float v, int to);
 /* what    Sets output i; the last rounding to float32 is added to high. */
 void fal_error_put(fal_error_model *m, size_t i, double exact, double declared, double high, double low, double noise);
 
+/* what    Memory of a model of n outputs; false when there is none. owns: fal_error_model_free */
+bool fal_error_model_alloc(fal_error_model *m, size_t n);
+/* what    Products of in.<weights> with in.x, of the experts of in.ids where the op has them, for as many outputs as m has.
+   refuses inputs that do not fit together: stops with ERROR; memory */
+bool fal_model_products(const fal_op_case *c, int r, const fal_arithmetic *a, const char *weights, fal_error_model *m);
 /* One model each; error_model_ops.c. */
 bool fal_model_embed(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m);
 bool fal_model_add(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m);
@@ -29,6 +34,7 @@ bool fal_model_moe_sum(const fal_op_case *c, int r, const fal_arithmetic *a, fal
 bool fal_model_rope(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m);
 bool fal_model_norm(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m);
 bool fal_model_swiglu(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m);
+bool fal_model_moe_swiglu(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m);
 bool fal_model_softmax(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m);
 bool fal_model_router(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m);
 bool fal_model_attention(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m);

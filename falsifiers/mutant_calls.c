@@ -53,6 +53,10 @@ bool fal_mutant_outputs(int op, const void *args, fal_border_call *c)
         return out(c, a->y, false, (int64_t)a->n_tokens * a->n_expert_used, a->n_out);
     }
     case FAL_MUTANT_OP_swiglu: { const fal_swiglu_args *a = args; return out(c, a->y, false, a->n_rows, a->n_ff); }
+    case FAL_MUTANT_OP_moe_swiglu: {
+        const fal_moe_swiglu_args *a = args;
+        return out(c, a->y, false, (int64_t)a->n_tokens * a->n_expert_used, a->n_ff);
+    }
     case FAL_MUTANT_OP_moe_sum: { const fal_moe_sum_args *a = args; return out(c, a->y, false, a->n_tokens, a->n_embd); }
     case FAL_MUTANT_OP_argmax: { const fal_argmax_args *a = args; return out(c, a->ids, true, a->n_rows, 1); }
     default: return false;

@@ -89,6 +89,8 @@ static double op_noise(const fal_check *check)
         if (strcmp(check->op, sums[i].op) == 0)
             return sum_of(fal_params_number(shape, sums[i].length, 1)) +
                    (strcmp(check->op, "attention") == 0 ? 2 * U : 0);
+    /* two sums, and as many roundings as swiglu has */
+    if (strcmp(check->op, "moe_swiglu") == 0) return M_SQRT2 * sum_of(fal_params_number(shape, "n_embd", 1)) + 2 * U;
     if (strcmp(check->op, "embed") == 0 || strcmp(check->op, "kv_store") == 0) return 0;
     return strcmp(check->op, "softmax") == 0 || strcmp(check->op, "swiglu") == 0 || strcmp(check->op, "router") == 0
                ? 2 * U

@@ -155,8 +155,8 @@ static bool out_shape(const fal_op_case *c, int r, const char *arg, int *n_dims,
         return true;
     }
     const bool embed = strcmp(op, "embed") == 0, router = strcmp(op, "router") == 0,
-               moe_matmul = strcmp(op, "moe_matmul") == 0;
-    t = fal_op_in(c, r, embed ? "tokens" : router ? "probs" : moe_matmul ? "ids" : "x");
+               moe_swiglu = strcmp(op, "moe_swiglu") == 0, per_slot = moe_swiglu || strcmp(op, "moe_matmul") == 0;
+    t = fal_op_in(c, r, embed ? "tokens" : router ? "probs" : per_slot ? "ids" : "x");
     if (!t) return false;
     ne[0] = t->ne[0];
     *n_dims = 2;
@@ -164,10 +164,10 @@ static bool out_shape(const fal_op_case *c, int r, const char *arg, int *n_dims,
         ne[1] = fal_op_dim(c, r, "n_embd");
     } else if (router) {
         ne[1] = fal_op_dim(c, r, "n_expert_used");
-    } else if (moe_matmul) {
+    } else if (per_slot) {
         *n_dims = 3;
         ne[1] = t->n_dims > 1 ? t->ne[1] : -1;
-        ne[2] = fal_op_dim(c, r, "n_out");
+        ne[2] = fal_op_dim(c, r, moe_swiglu ? "n_ff" : "n_out");
     } else if (strcmp(op, "moe_sum") == 0) {
         ne[1] = t->ne[t->n_dims - 1];
     } else if (strcmp(op, "argmax") == 0) {

@@ -246,6 +246,20 @@ fal_status fal_swiglu_args_check(const fal_swiglu_args *a, fal_error *err)
     return BYTES("y", sizeof(float), a->n_rows, a->n_ff);
 }
 
+fal_status fal_moe_swiglu_args_check(const fal_moe_swiglu_args *a, fal_error *err)
+{
+    static const char op[] = "moe_swiglu";
+    if (!a) return check_null(op, err);
+    FIRST(check_lists(op, DIMS(DIM(n_tokens), DIM(n_expert), DIM(n_expert_used), DIM(n_embd), DIM(n_ff)),
+                      ARRAYS(ARRAY(w_gate), ARRAY(w_up), ARRAY(x), ARRAY(ids), ARRAY(y)), err));
+    FIRST(check_top_k(op, a->n_expert, a->n_expert_used, err));
+    FIRST(check_type(op, a->type, "n_embd", a->n_embd, err));
+    FIRST(BYTES("w_gate", fal_type_row_bytes(a->type, (size_t)a->n_embd), a->n_ff, a->n_expert));
+    FIRST(BYTES("x", sizeof(float), a->n_tokens, a->n_embd));
+    FIRST(BYTES("y", sizeof(float), a->n_tokens, a->n_expert_used, a->n_ff));
+    return check_ids(op, "ids", a->ids, a->n_tokens, a->n_expert_used, "n_expert", a->n_expert, err);
+}
+
 fal_status fal_moe_sum_args_check(const fal_moe_sum_args *a, fal_error *err)
 {
     static const char op[] = "moe_sum";

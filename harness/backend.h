@@ -46,6 +46,11 @@ typedef struct { int n_tokens, n_expert, n_expert_used; const float *probs; cons
 typedef struct { int n_tokens, n_expert, n_expert_used, n_in, n_out; bool x_per_slot; uint32_t type; const void *w; const float *x; const int32_t *ids; float *y; } fal_moe_matmul_args;
 /* y = silu(gate) * up, silu(g) = g / (1 + exp(-g)). gate, up, y: [n_rows, n_ff]   (arXiv:2002.05202) */
 typedef struct { int n_rows, n_ff; const float *gate, *up; float *y; } fal_swiglu_args;
+/* moe_matmul by two weights and swiglu of both, in one: y[t,s,r] = silu(g) u with g = sum_c w_gate[ids[t,s],r,c] x[t,c] and
+   u = sum_c w_up[ids[t,s],r,c] x[t,c]. w_gate, w_up: [n_expert, n_ff, n_embd], both of type; x: [n_tokens, n_embd];
+   ids: [n_tokens, n_expert_used] in [0, n_expert); y: [n_tokens, n_expert_used, n_ff]. No forward pass of the exact class
+   calls it: it is what a fused kernel is held against */
+typedef struct { int n_tokens, n_expert, n_expert_used, n_embd, n_ff; uint32_t type; const void *w_gate, *w_up; const float *x; const int32_t *ids; float *y; } fal_moe_swiglu_args;
 /* y[t,:] = sum_s weights[t,s] x[t,s,:]. x: [n_tokens, n_expert_used, n_embd]; weights: [n_tokens, n_expert_used]; y: [n_tokens, n_embd] */
 typedef struct { int n_tokens, n_expert_used, n_embd; const float *x, *weights; float *y; } fal_moe_sum_args;
 /* ids[r] = index of the largest x[r,:], ties to the lower index; NaN is larger than every number. x: [n_rows, n_cols]; ids: i32 [n_rows] */

@@ -17,6 +17,11 @@ int fal_call_int(const fal_call *c, const char *name, int fallback)
     return f && f->kind != FAL_FIELD_ARRAY && f->kind != FAL_FIELD_FLOAT ? f->i : fallback;
 }
 
+bool fal_call_is_weight(const fal_call *c, const char *name)
+{
+    return fal_call_find(c, "type") != NULL && (strcmp(name, "w") == 0 || strcmp(name, "w_gate") == 0 || strcmp(name, "w_up") == 0);
+}
+
 static double share_of(double part, double whole)
 {
     return whole > 0 && part < whole ? part / whole : 1;
@@ -48,7 +53,7 @@ double fal_call_bytes(const fal_call *c)
         const fal_field *f = &c->fields[i];
         if (f->kind != FAL_FIELD_ARRAY || !f->data) continue;
         double share = 1;
-        if (strcmp(c->op, "moe_matmul") == 0 && strcmp(f->name, "w") == 0)
+        if (fal_call_find(c, "n_expert") && fal_call_is_weight(c, f->name))
             share = share_named(c, "ids", fal_call_int(c, "n_expert", 1));
         else if (strcmp(c->op, "embed") == 0 && strcmp(f->name, "w") == 0)
             share = share_named(c, "tokens", fal_call_int(c, "n_vocab", 1));
@@ -67,6 +72,8 @@ double fal_call_work(const fal_call *c)
     const double n_tokens = fal_call_int(c, "n_tokens", fal_call_int(c, "n_rows", 1));
     const double n_in = fal_call_int(c, "n_in", 0), n_out = fal_call_int(c, "n_out", 0);
     if (n_in > 0) return n_tokens * n_in * n_out * fal_call_int(c, "n_expert_used", 1);
+    if (strcmp(c->op, "moe_swiglu") == 0)
+        return 2 * n_tokens * fal_call_int(c, "n_embd", 1) * fal_call_int(c, "n_ff", 1) * fal_call_int(c, "n_expert_used", 1);
     if (strcmp(c->op, "attention") == 0)
         return 2 * n_tokens * fal_call_int(c, "n_head", 1) * fal_call_int(c, "head_dim", 1) *
                (fal_call_int(c, "first_pos", 0) + n_tokens);

@@ -112,6 +112,14 @@ static const op_axes table[] = {
       0,
       NULL,
       false },
+    { "moe_swiglu",
+      { { "w_gate", "erc" }, { "w_up", "erc" }, { "x", "tc" }, { "ids", "ts" } },
+      { { "y", "tsr" } },
+      "tserc",
+      { { 't', "n_tokens" }, { 's', "n_expert_used" }, { 'e', "n_expert" }, { 'r', "n_ff" }, { 'c', "n_embd" } },
+      'e',
+      "ids",
+      false },
     { "moe_sum",
       { { "x", "tsc" }, { "weights", "ts" } },
       { { "y", "tc" } },
@@ -158,7 +166,7 @@ static const char *axes_of(const fal_capsule *c, const op_axes *o, const char *n
 
 static bool is_weight(const fal_capsule *c, const char *name)
 {
-    return strcmp(name, "w") == 0 && fal_capsule_type(c)[0];
+    return fal_capsule_type(c)[0] && (strcmp(name, "w") == 0 || strcmp(name, "w_gate") == 0 || strcmp(name, "w_up") == 0);
 }
 
 int fal_capsule_unit(const fal_capsule *c)

@@ -56,12 +56,19 @@ const fal_buffer *fal_fixture_array(const fal_fixture *f, const char *name)
     return NULL;
 }
 
+/* Weights of gate and up in one op: what lies behind a gate that is not positive is not seen, so every second round of
+   activations is the one before with its signs turned. */
+static bool is_pair(const fal_fixture *f)
+{
+    return strcmp(f->op, "moe_swiglu") == 0;
+}
+
 void fal_fixture_weight_shape(const fal_fixture *f, size_t *rows, size_t *columns)
 {
     const bool is_embed = strcmp(f->op, "embed") == 0;
-    *rows = (size_t)f->value[is_embed ? KEY_n_vocab : KEY_n_out];
-    if (strcmp(f->op, "moe_matmul") == 0) *rows *= (size_t)f->value[KEY_n_expert];
-    *columns = (size_t)f->value[is_embed ? KEY_n_embd : KEY_n_in];
+    *rows = (size_t)f->value[is_embed ? KEY_n_vocab : is_pair(f) ? KEY_n_ff : KEY_n_out];
+    if (is_pair(f) || strcmp(f->op, "moe_matmul") == 0) *rows *= (size_t)f->value[KEY_n_expert];
+    *columns = (size_t)f->value[is_embed || is_pair(f) ? KEY_n_embd : KEY_n_in];
 }
 
 /* An odd integer from -most to most; most is odd. */
@@ -201,18 +208,24 @@ static size_t peak_of(const fal_rng *r, size_t column)
     return column / GROUP * GROUP + (size_t)fal_rng_below(r, ~(uint64_t)(column / GROUP), GROUP);
 }
 
-/* The largest size of activations for which all rows of w stay within 2^24 units. */
-static fal_status find_most(const fal_fixture *f, const fal_rng *r, int *most, fal_error *err)
+int fal_fixture_most_bits(const fal_fixture *f)
+{
+    return is_pair(f) ? 22 : 24;
+}
+
+/* The largest size of activations for which all rows of the weights stay within the bound, and the unit of the weights. */
+static fal_status find_most(const fal_fixture *f, const fal_rng *r, int *most, int *unit, fal_error *err)
 {
     static const int sizes[] = { 7, 5, 3, 1 };
-    const fal_buffer *w = fal_fixture_array(f, "w");
     size_t rows, n;
     fal_fixture_weight_shape(f, &rows, &n);
     double *size = malloc(n * sizeof *size), worst[4] = { 0 };
-    int unit = INT32_MAX;
+    *unit = INT32_MAX;
     if (!size) return fal_fail(err, FAL_ERR_MEMORY, NULL, "%s: out of memory", f->op);
-    for (size_t row = 0; row < rows; row++) {
-        fal_fixture_row_sizes(f->type, (const unsigned char *)w->data + row * (w->nbytes / rows), n, size, NULL, &unit);
+    for (size_t i = 0; i < rows * (size_t)f->n_buffers; i++) {
+        const fal_buffer *w = &f->buffers[i / rows];
+        if (f->roles[i / rows] != ROLE_WEIGHT) continue;
+        fal_fixture_row_sizes(f->type, (const unsigned char *)w->data + i % rows * (w->nbytes / rows), n, size, NULL, unit);
         double all = 0, peaks = 0;
         for (size_t c = 0; c < n; c++) all += size[c];
         for (size_t c = 0; f->fill == FILL_exact_q8 && c < n; c += GROUP)
@@ -221,7 +234,7 @@ static fal_status find_most(const fal_fixture *f, const fal_rng *r, int *most, f
     }
     free(size);
     int k = 0;
-    while (k < 3 && !(worst[k] <= ldexp(1, 24 + unit))) k++;
+    while (k < 3 && !(worst[k] <= ldexp(1, fal_fixture_most_bits(f) + *unit))) k++;
     *most = sizes[k]; /* where even 1 is too large, the proof says so */
     return FAL_OK;
 }
@@ -231,12 +244,18 @@ static fal_status draw_rows(const fal_fixture *f, const fal_buffer *b, const fal
 {
     const size_t n = (size_t)b->ne[b->n_dims - 1], n_blocks = (n + BLOCK - 1) / BLOCK;
     const size_t per_token = b->n_dims == 3 ? (size_t)b->ne[1] : 1;
-    int most = 1;
-    const fal_status st = find_most(f, r, &most, err);
+    int most = 1, unit = 0;
+    const fal_status st = find_most(f, r, &most, &unit, err);
     if (st) return st;
+    /* With terms that are multiples of 256, a gate is 0 or so large that its silu is itself, or 0. */
+    const float scale = is_pair(f) ? ldexpf(1, 8 - unit) : 1;
     float *y = b->data;
     for (size_t row = 0; row < b->n / n; row++, y += n) {
-        const size_t turn = row / per_token % (n_blocks + 1);
+        const size_t turn = row / per_token % (n_blocks + 1), round = row / per_token / (n_blocks + 1);
+        if (is_pair(f) && round % 2 == 1) {
+            for (size_t c = 0; c < n; c++) y[c] = -*(y + c - (n_blocks + 1) * n);
+            continue;
+        }
         for (size_t at = 0; at < n; at += GROUP) {
             const size_t end = at + GROUP < n ? at + GROUP : n;
             int threes = 0;
@@ -247,8 +266,7 @@ static fal_status draw_rows(const fal_fixture *f, const fal_buffer *b, const fal
             }
             if (threes % 2 == 0) y[end - 1] = -y[end - 1];
         }
-        for (size_t c = 0; turn > 0 && c < n; c++)
-            if (c / BLOCK != turn - 1) y[c] = 0;
+        for (size_t c = 0; c < n; c++) y[c] = turn > 0 && c / BLOCK != turn - 1 ? 0 : y[c] * scale;
     }
     return FAL_OK;
 }
@@ -257,7 +275,9 @@ static fal_status draw_rows(const fal_fixture *f, const fal_buffer *b, const fal
 static fal_status draw_ids(const fal_fixture *f, const fal_buffer *b, const fal_rng *r, fal_error *err)
 {
     const size_t n_expert = (size_t)f->value[KEY_n_expert], used = (size_t)b->ne[1];
-    const size_t n_in = (size_t)f->value[KEY_n_in], round = (n_in + BLOCK - 1) / BLOCK + 1;
+    size_t rows, n_in;
+    fal_fixture_weight_shape(f, &rows, &n_in);
+    const size_t round = ((n_in + BLOCK - 1) / BLOCK + 1) * (is_pair(f) ? 2 : 1);
     int32_t *all = malloc(n_expert * sizeof *all), *ids = b->data;
     if (!all) return fal_fail(err, FAL_ERR_MEMORY, NULL, "%s: out of memory", f->op);
     for (size_t e = 0; e < n_expert; e++) {
@@ -386,7 +406,7 @@ static fal_status draw_activation(const fal_fixture *f, const fal_buffer *b, con
     const char *op = f->op, *name = b->name;
     float *y = b->data;
     fal_status st = FAL_OK;
-    if (strcmp(op, "matmul") == 0 || strcmp(op, "moe_matmul") == 0) st = draw_rows(f, b, r, err);
+    if (strcmp(op, "matmul") == 0 || strcmp(op, "moe_matmul") == 0 || strcmp(op, "moe_swiglu") == 0) st = draw_rows(f, b, r, err);
     else if (strcmp(op, "rmsnorm") == 0 || strcmp(op, "qk_norm") == 0) draw_norm(y, rows, n, r);
     else if (strcmp(op, "softmax") == 0) draw_softmax(y, rows, n, r);
     else if (strcmp(name, "gate") == 0) draw_gate(y, b->n, r);
@@ -417,7 +437,7 @@ fal_status fal_fixture_draw_exact(const fal_fixture *f, int i, const fal_rng *r,
         for (size_t k = 0; k < b->n; k++) y[k] = odd(r, k, 15) / 16;
         break;
     case ROLE_IDS:
-        if (strcmp(f->op, "moe_matmul") == 0) return draw_ids(f, b, r, err);
+        if (strncmp(f->op, "moe_", 4) == 0) return draw_ids(f, b, r, err);
         *drawn = false;
         break;
     default: *drawn = false;

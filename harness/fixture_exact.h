@@ -26,8 +26,11 @@ fal_status fal_fixture_plant(const fal_fixture *f, fal_error *err);
 bool fal_fixture_row_sizes(uint32_t type, const unsigned char *row, size_t n, double *size, double *value, int *unit);
 /* what    The exponent of the lowest set bit of v: the largest power of two that v is a multiple of. v finite, not 0. */
 int fal_fixture_lowest_bit(double v);
-/* what    Rows and columns of the weights w of embed, matmul and moe_matmul (experts one after the other). */
+/* what    Rows and columns of each weight of embed, matmul, moe_matmul and moe_swiglu (experts one after the other). */
 void fal_fixture_weight_shape(const fal_fixture *f, size_t *rows, size_t *columns);
+/* what    The sums of an op need at most 2^this units: 24 is what f32 holds. moe_swiglu, which multiplies two of them and
+           rounds once, leaves two bits, so that one unit more or less of either changes the rounded product. */
+int fal_fixture_most_bits(const fal_fixture *f);
 const fal_buffer *fal_fixture_array(const fal_fixture *f, const char *name); /* NULL when there is none */
 
 #endif

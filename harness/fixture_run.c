@@ -34,6 +34,8 @@ BIND(router, I(n_tokens), I(n_expert), I(n_expert_used), A(probs), A(pinned_ids)
 BIND(moe_matmul, I(n_tokens), I(n_expert), I(n_expert_used), I(n_in), I(n_out),
      .x_per_slot = f->value[KEY_x_per_slot] > 0, .type = f->type, A(w), A(x), A(ids), A(y))
 BIND(swiglu, I(n_rows), I(n_ff), A(gate), A(up), A(y))
+BIND(moe_swiglu, I(n_tokens), I(n_expert), I(n_expert_used), I(n_embd), I(n_ff), .type = f->type, A(w_gate), A(w_up), A(x),
+     A(ids), A(y))
 BIND(moe_sum, I(n_tokens), I(n_expert_used), I(n_embd), A(x), A(weights), A(y))
 BIND(argmax, I(n_rows), I(n_cols), A(x), A(ids))
 

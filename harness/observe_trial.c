@@ -50,7 +50,7 @@ static fal_status no_memory(fal_error *err)
 
 static bool is_weight(const fal_call *c, int i)
 {
-    return strcmp(c->fields[i].name, "w") == 0 && fal_call_find(c, "type") != NULL;
+    return fal_call_is_weight(c, c->fields[i].name);
 }
 
 /* Room for what calls that share weights do not share. */

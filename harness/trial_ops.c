@@ -29,6 +29,7 @@
     { "router", "router", { NULL }, -1, ONE(N(n_tokens, 64), N(n_expert, 128), N(n_expert_used, 8)) }, \
     { "moe_matmul", "moe_matmul", { NULL }, -1, { EXPERTS(EXPERT, 2048, 768, 0, Q4_K), EXPERTS(EXPERT, 768, 2048, 1, Q6_K) }, 2 }, \
     { "swiglu", "swiglu", { NULL }, -1, ONE(N(n_rows, 64), N(n_ff, 768)) }, \
+    { "moe_swiglu", "moe_swiglu", { NULL }, -1, ONE(N(n_tokens, 1), N(n_expert, EXPERT), N(n_expert_used, 8), N(n_embd, 2048), N(n_ff, 768), T(Q4_K)) }, \
     { "moe_sum", "moe_sum", { NULL }, -1, ONE(N(n_tokens, 16), N(n_expert_used, 8), N(n_embd, 2048)) }, \
     { "argmax", "argmax", { NULL }, -1, ONE(N(n_rows, 4), N(n_cols, VOCAB)) }, \
     /* sites: the types that they have in a Q4_K_M file */ \
@@ -101,9 +102,8 @@ static void sizes(const fal_fixture *f, double *weights, double *others)
     int n;
     const fal_buffer *b = fal_fixture_buffers(f, &n);
     fal_fixture_call(f, &c);
-    const bool has_type = fal_call_find(&c, "type") != NULL;
     *weights = *others = 0;
-    for (int i = 0; i < n; i++) *(has_type && strcmp(b[i].name, "w") == 0 ? weights : others) += (double)b[i].nbytes;
+    for (int i = 0; i < n; i++) *(fal_call_is_weight(&c, b[i].name) ? weights : others) += (double)b[i].nbytes;
 }
 
 fal_status fal_trial_count(const char *op, const fal_params *shape, bool small, int *n_timed, fal_error *err)

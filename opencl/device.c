@@ -310,7 +310,8 @@ typedef struct {
 
 /* One program for each op, and the one that measures bandwidth. */
 enum { MAX_KERNELS = 32, N_PROGRAMS = 1
-#define FAL_OP(op) +1
+#define FAL_OP(op)    +1
+#define FAL_FUSED(op)
 #include "harness/ops.def"
 };
 
@@ -577,6 +578,7 @@ extern const size_t fal_cl_src_quant_len;
 #define FAL_OP(op)                                                                                                     \
     extern const char fal_cl_src_##op[];                                                                               \
     extern const size_t fal_cl_src_##op##_len;
+#define FAL_FUSED(op)
 #include "harness/ops.def"
 extern const char fal_cl_src_bandwidth[];
 extern const size_t fal_cl_src_bandwidth_len;
@@ -586,6 +588,7 @@ static const struct {
     const size_t *length;
 } sources[N_PROGRAMS] = {
 #define FAL_OP(op) { #op, fal_cl_src_##op, &fal_cl_src_##op##_len },
+#define FAL_FUSED(op)
 #include "harness/ops.def"
     { "bandwidth", fal_cl_src_bandwidth, &fal_cl_src_bandwidth_len },
 };

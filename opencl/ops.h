@@ -44,6 +44,11 @@ fal_status fal_cl_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, i
 size_t fal_cl_moe_lists_bytes(int n_tokens, int n_expert, int n_expert_used);
 fal_status fal_cl_swiglu_run(fal_context *ctx, int n_rows, int n_ff, const fal_cl_buffer *gate, const fal_cl_buffer *up,
                              fal_cl_buffer *y, fal_error *err);
+/* lists: as of moe_matmul; gate, up: scratch of the size of y */
+fal_status fal_cl_moe_swiglu_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, int n_embd, int n_ff,
+                                 uint32_t type, const fal_cl_buffer *w_gate, const fal_cl_buffer *w_up, const fal_cl_buffer *x,
+                                 const fal_cl_buffer *ids, fal_cl_buffer *lists, fal_cl_buffer *gate, fal_cl_buffer *up,
+                                 fal_cl_buffer *y, fal_error *err);
 fal_status fal_cl_moe_sum_run(fal_context *ctx, int n_tokens, int n_expert_used, int n_embd, const fal_cl_buffer *x,
                               const fal_cl_buffer *weights, fal_cl_buffer *y, fal_error *err);
 fal_status fal_cl_argmax_run(fal_context *ctx, int n_rows, int n_cols, const fal_cl_buffer *x, fal_cl_buffer *ids,

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <time.h>
 
-/* The arrays of a call by field, and the scratch memory that some ops take. */
+/* The arrays of a call by field, and the scratch memory that some ops take: more is of the size of y. */
 typedef struct {
-    fal_cl_buffer *arrays[FAL_MAX_FIELDS], *scratch;
+    fal_cl_buffer *arrays[FAL_MAX_FIELDS], *scratch, *more[2];
     bool shared[FAL_MAX_FIELDS]; /* an earlier call's */
 } buffers;
 
@@ -64,6 +64,9 @@ static fal_status run(fal_context *ctx, const fal_call *c, const buffers *b, fal
         return fal_cl_moe_matmul_run(ctx, I(n_tokens), I(n_expert), I(n_expert_used), I(n_in), I(n_out),
                                      I(x_per_slot) != 0, TYPE, A(w), A(x), A(ids), b->scratch, A(y), err);
     if (strcmp(op, "swiglu") == 0) return fal_cl_swiglu_run(ctx, I(n_rows), I(n_ff), A(gate), A(up), A(y), err);
+    if (strcmp(op, "moe_swiglu") == 0)
+        return fal_cl_moe_swiglu_run(ctx, I(n_tokens), I(n_expert), I(n_expert_used), I(n_embd), I(n_ff), TYPE, A(w_gate),
+                                     A(w_up), A(x), A(ids), b->scratch, b->more[0], b->more[1], A(y), err);
     if (strcmp(op, "moe_sum") == 0)
         return fal_cl_moe_sum_run(ctx, I(n_tokens), I(n_expert_used), I(n_embd), A(x), A(weights), A(y), err);
     if (strcmp(op, "argmax") == 0) return fal_cl_argmax_run(ctx, I(n_rows), I(n_cols), A(x), A(ids), err);
@@ -73,7 +76,8 @@ static fal_status run(fal_context *ctx, const fal_call *c, const buffers *b, fal
 static size_t scratch_bytes(const fal_call *c)
 {
     if (strcmp(c->op, "attention") == 0) return fal_cl_attention_parts_bytes(I(n_ctx), I(n_head), I(head_dim));
-    if (strcmp(c->op, "moe_matmul") == 0) return fal_cl_moe_lists_bytes(I(n_tokens), I(n_expert), I(n_expert_used));
+    if (strcmp(c->op, "moe_matmul") == 0 || strcmp(c->op, "moe_swiglu") == 0)
+        return fal_cl_moe_lists_bytes(I(n_tokens), I(n_expert), I(n_expert_used));
     return 0;
 }
 
@@ -94,6 +98,8 @@ static fal_status upload(fal_context *ctx, const fal_call *calls, int k, buffers
     }
     const size_t scratch = scratch_bytes(c);
     if (st == FAL_OK && scratch) st = fal_cl_alloc(ctx, "scratch", scratch, &all[k].scratch, err);
+    const size_t more = strcmp(c->op, "moe_swiglu") == 0 ? fal_call_find(c, "y")->nbytes : 0;
+    for (int i = 0; i < 2 && more && st == FAL_OK; i++) st = fal_cl_alloc(ctx, "scratch", more, &all[k].more[i], err);
     return st;
 }
 
@@ -111,6 +117,7 @@ fal_status fal_cl_time_calls(fal_context *ctx, const fal_call *calls, int n, dou
     for (int k = 0; all && k < n; k++) {
         for (int i = 0; i < FAL_MAX_FIELDS; i++)
             if (!all[k].shared[i]) fal_cl_free(ctx, all[k].arrays[i]);
+        for (int i = 0; i < 2; i++) fal_cl_free(ctx, all[k].more[i]);
         fal_cl_free(ctx, all[k].scratch);
     }
     free(all);

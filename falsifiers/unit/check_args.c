@@ -296,6 +296,33 @@ START_TEST(moe_matmul)
 }
 END_TEST
 
+START_TEST(moe_swiglu)
+{
+    static const int32_t ids[4] = { 0, 1, 2, 1 }, low[4] = { 0, 1, 2, -1 }, high[4] = { 0, 1, 3, 1 };
+    const fal_moe_swiglu_args a = { .n_tokens = 2, .n_expert = 3, .n_expert_used = 2, .n_embd = 2, .n_ff = 2,
+                                    .type = FAL_TYPE_F32, .w_gate = in, .w_up = in, .x = in, .ids = ids, .y = out };
+    VALID(moe_swiglu, a);
+    REFUSES_NULL(moe_swiglu);
+    REFUSES_DIM(moe_swiglu, a, n_tokens);
+    REFUSES_DIM(moe_swiglu, a, n_expert);
+    REFUSES_DIM(moe_swiglu, a, n_expert_used);
+    REFUSES_DIM(moe_swiglu, a, n_embd);
+    REFUSES_DIM(moe_swiglu, a, n_ff);
+    REFUSES(moe_swiglu, a, n_expert_used, 4);
+    REFUSES_TYPES(moe_swiglu, a);
+    REFUSES(moe_swiglu, a, w_gate, NULL);
+    REFUSES(moe_swiglu, a, w_up, NULL);
+    REFUSES(moe_swiglu, a, x, NULL);
+    REFUSES(moe_swiglu, a, ids, NULL);
+    REFUSES(moe_swiglu, a, y, NULL);
+    REFUSES(moe_swiglu, a, ids, low);
+    REFUSES(moe_swiglu, a, ids, high);
+    fal_moe_swiglu_args b = a;
+    b.type = FAL_TYPE_Q6_K;
+    REFUSES(moe_swiglu, b, n_embd, 128);
+}
+END_TEST
+
 START_TEST(moe_sum)
 {
     const fal_moe_sum_args a = { .n_tokens = 2, .n_expert_used = 2, .n_embd = 4, .x = in, .weights = in, .y = out };
@@ -338,6 +365,7 @@ Suite *fal_suite_args(void)
     tcase_add_test(c, add_softmax_swiglu_argmax);
     tcase_add_test(c, router);
     tcase_add_test(c, moe_matmul);
+    tcase_add_test(c, moe_swiglu);
     tcase_add_test(c, moe_sum);
     tcase_add_test(c, sizes_do_not_wrap);
     suite_add_tcase(s, c);

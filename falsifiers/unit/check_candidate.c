@@ -229,7 +229,12 @@ START_TEST(fields_lie_as_in_the_structs)
                                                                                    y) OP(swiglu) PLACE(swiglu, n_rows)
                                                                         PLACE(swiglu,
                                                                               n_ff) PLACE(swiglu, gate)
-                                                                            PLACE(swiglu, up) PLACE(swiglu, y) OP(
+                                                                            PLACE(swiglu, up) PLACE(swiglu, y) OP(moe_swiglu) PLACE(moe_swiglu, n_tokens) PLACE(moe_swiglu, n_expert)
+                                                                                PLACE(moe_swiglu, n_expert_used) PLACE(moe_swiglu, n_embd)
+                                                                                PLACE(moe_swiglu, n_ff) PLACE(moe_swiglu, type)
+                                                                                PLACE(moe_swiglu, w_gate) PLACE(moe_swiglu, w_up)
+                                                                                PLACE(moe_swiglu, x) PLACE(moe_swiglu, ids)
+                                                                                PLACE(moe_swiglu, y) OP(
                                                                                 moe_sum) PLACE(moe_sum, n_tokens)
                                                                                 PLACE(moe_sum, n_expert_used) PLACE(
                                                                                     moe_sum, n_embd) PLACE(moe_sum, x)

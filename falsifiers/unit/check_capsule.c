@@ -57,6 +57,10 @@ static const call calls[] = {
         { "type", 0, "Q6_K" } },
       7 },
     { "swiglu", "y", { P(n_rows, 5), P(n_ff, 8) }, 2 },
+    { "moe_swiglu",
+      "y",
+      { P(n_tokens, 4), P(n_expert, 6), P(n_expert_used, 3), P(n_embd, 512), P(n_ff, 5), { "type", 0, "Q4_K" } },
+      6 },
     { "moe_sum", "y", { P(n_tokens, 5), P(n_expert_used, 3), P(n_embd, 8) }, 3 },
     { "argmax", "ids", { P(n_rows, 5), P(n_cols, 8) }, 2 },
 };
@@ -139,7 +143,7 @@ static void silence(fal_capsule *c, char axis, int unit)
 static bool sums_over(const fal_capsule *c, char axis)
 {
     if (axis == 's') return strcmp(c->op, "moe_sum") == 0;
-    return axis == 'c' && (strcmp(c->op, "matmul") == 0 || strcmp(c->op, "moe_matmul") == 0);
+    return axis == 'c' && (strcmp(c->op, "matmul") == 0 || strcmp(c->op, "moe_matmul") == 0 || strcmp(c->op, "moe_swiglu") == 0);
 }
 
 /* Rule: for every op and axis the cut call gives exactly those outputs of the whole call that belong to what was kept. */

@@ -132,6 +132,29 @@ START_TEST(every_nibble_matters) /* rule: each change of a single nibble of a bl
 }
 END_TEST
 
+/* Rule: of gate and up in one op too, each change of a single nibble of a block changes a result: behind a gate that is not
+   positive nothing shows, but in the round with the signs turned it does. */
+START_TEST(every_nibble_of_gate_and_up_matters)
+{
+    fal_fixture *f = make("moe_swiglu", PARAMS(N("n_tokens", 4), N("n_expert", 1), N("n_expert_used", 1), N("n_embd", 256), N("n_ff", 1), T("type", types[_i % N_QUANTISED])), "exact", 9, NULL);
+    const fal_buffer *w = fal_fixture_buffer(f, _i < N_QUANTISED ? "w_gate" : "w_up");
+    float *y = fal_fixture_buffer(f, "y")->data, right[4];
+    const float *x = fal_fixture_buffer(f, "x")->data;
+    for (int c = 0; c < 512; c++) ck_assert(x[c] + x[512 + c] == 0 && (x[c] > 0 || x[c] < 0));
+    run(f);
+    memcpy(right, y, sizeof right);
+    for (int t = 0; t < 2; t++) ck_assert_msg((fabsf(y[t]) > 0) != (fabsf(y[t + 2]) > 0), "token %d: %g and %g", t, (double)y[t], (double)y[t + 2]);
+    for (size_t at = 0; at < 2 * w->nbytes; at++)
+        for (int mask = 1; mask < 16; mask++) {
+            ((unsigned char *)w->data)[at / 2] ^= (unsigned char)(mask << (at % 2 ? 4 : 0));
+            run(f);
+            ((unsigned char *)w->data)[at / 2] ^= (unsigned char)(mask << (at % 2 ? 4 : 0));
+            ck_assert_msg(memcmp(y, right, sizeof right) != 0, "%s of %s: byte %zu nibble %zu mask %d changes no result", types[_i % N_QUANTISED], w->name, at / 2, at % 2, mask);
+        }
+    fal_fixture_free(f);
+}
+END_TEST
+
 START_TEST(probes) /* rule: the first row of a round looks at all columns, each of the others at one block */
 {
     fal_fixture *f = make("matmul", PARAMS(N("n_tokens", 9), N("n_in", 800), N("n_out", 2), T("type", "F16")), "exact", 2, NULL);
@@ -220,6 +243,12 @@ START_TEST(the_proof_refuses) /* rule: the proof looks at the bytes: whatever co
     f = make("swiglu", *fal_fixture_example("swiglu"), "exact", 1, NULL);
     values(f, "gate")[11] = 100;
     expect_refusal(f, "gate[11]");
+    f = make("moe_swiglu", *fal_fixture_example("moe_swiglu"), "exact", 1, NULL);
+    for (int i = 0; i < 3 * 256; i++) values(f, "x")[i] /= 2;
+    expect_refusal(f, "neither 0 nor large");
+    f = make("moe_swiglu", *fal_fixture_example("moe_swiglu"), "exact", 1, NULL);
+    values(f, "x")[3] *= 8192;
+    expect_refusal(f, "more than 2^22");
     f = make("moe_sum", *fal_fixture_example("moe_sum"), "exact", 1, NULL);
     values(f, "weights")[1] = 0.1f;
     expect_refusal(f, "more than 2^24");
@@ -394,6 +423,7 @@ Suite *fal_suite_exact(void)
     tcase_add_loop_test(t, order_does_not_matter, 0, 2 * N_TYPES);
     tcase_add_loop_test(t, values_are_the_formats, 0, N_TYPES);
     tcase_add_loop_test(t, every_nibble_matters, 0, N_QUANTISED);
+    tcase_add_loop_test(t, every_nibble_of_gate_and_up_matters, 0, 2 * N_QUANTISED);
     tcase_add_test(t, probes);
     tcase_add_test(t, the_proof_refuses);
     tcase_add_test(t, too_long);

@@ -329,6 +329,42 @@ START_TEST(norms_are_near)
 }
 END_TEST
 
+/* Rule: moe_swiglu has the bits of the three ops that it consists of. */
+START_TEST(moe_swiglu_is_its_parts)
+{
+    enum { E = 5, USED = 2, OUT = 21, IN = 512 };
+    fal_context *ctx = open_variant(_i);
+    for (int n_tokens = 1; n_tokens <= 70; n_tokens += 69) {
+        unsigned char *gate_w = weights(FAL_TYPE_Q4_K, (size_t)E * OUT, IN, 41), *up_w = weights(FAL_TYPE_Q4_K, (size_t)E * OUT, IN, 42);
+        const size_t n = (size_t)n_tokens * USED * OUT;
+        float *x = filled((size_t)n_tokens * IN, 1.0f, 43), *gate = poisoned(n), *up = poisoned(n), *want = poisoned(n), *got = poisoned(n);
+        int32_t ids[70 * USED];
+        for (int i = 0; i < n_tokens * USED; i++) ids[i] = i * 7 % E;
+        fal_error e = { 0 };
+        fal_moe_matmul_args part = { .n_tokens = n_tokens, .n_expert = E, .n_expert_used = USED, .n_in = IN, .n_out = OUT,
+                                     .type = FAL_TYPE_Q4_K, .w = gate_w, .x = x, .ids = ids, .y = gate };
+        ck_assert_int_eq(fal_cl_moe_matmul(ctx, &part, &e), FAL_OK);
+        part.w = up_w;
+        part.y = up;
+        ck_assert_int_eq(fal_cl_moe_matmul(ctx, &part, &e), FAL_OK);
+        const fal_swiglu_args act = { .n_rows = n_tokens * USED, .n_ff = OUT, .gate = gate, .up = up, .y = want };
+        ck_assert_int_eq(fal_cl_swiglu(ctx, &act, &e), FAL_OK);
+        const fal_moe_swiglu_args all = { .n_tokens = n_tokens, .n_expert = E, .n_expert_used = USED, .n_embd = IN, .n_ff = OUT,
+                                          .type = FAL_TYPE_Q4_K, .w_gate = gate_w, .w_up = up_w, .x = x, .ids = ids, .y = got };
+        ck_assert_int_eq(fal_cl_moe_swiglu(ctx, &all, &e), FAL_OK);
+        ck_assert_int_eq(memcmp(got, want, n * sizeof *got), 0);
+        free(got);
+        free(want);
+        free(up);
+        free(gate);
+        free(x);
+        free(up_w);
+        free(gate_w);
+    }
+    close_clean(ctx);
+}
+END_TEST
+
 /* Rule: add is one rounding, swiglu near its closed form also where exp overflows. */
 START_TEST(add_and_swiglu)
 {
@@ -618,6 +654,7 @@ Suite *fal_suite_opencl_ops(void)
     tcase_add_loop_test(c, matmul_rows_are_independent, 0, 2);
     tcase_add_loop_test(c, moe_matmul_is_near, 0, 2);
     tcase_add_loop_test(c, norms_are_near, 0, 2);
+    tcase_add_loop_test(c, moe_swiglu_is_its_parts, 0, 2);
     tcase_add_loop_test(c, add_and_swiglu, 0, 2);
     tcase_add_loop_test(c, softmax_is_stable, 0, 2);
     tcase_add_loop_test(c, rope_and_kv_store, 0, 2);

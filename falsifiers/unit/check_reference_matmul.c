@@ -87,6 +87,22 @@ START_TEST(moe_matmul_takes_each_slot_to_its_expert)
 }
 END_TEST
 
+/* Rule: silu of the product with w_gate times the product with w_up, both of the slot's own expert. */
+START_TEST(moe_swiglu_by_hand)
+{
+    const float gate[3][2][2] = { { { NAN, NAN }, { NAN, NAN } }, { { 1, 0 }, { 0, -1 } }, { { 2, 1 }, { 0, 0 } } };
+    const float up[3][2][2] = { { { NAN, NAN }, { NAN, NAN } }, { { 3, 1 }, { 1, 1 } }, { { -1, 0 }, { 5, 5 } } };
+    const float x[2] = { 1, 2 };
+    const int32_t ids[2] = { 2, 1 };
+    /* slot 0: gates 4, 0, ups -1, 15; slot 1: gates 1, -2, ups 5, 3 */
+    const double want[4] = { 4 / (1 + exp(-4)) * -1, 0, 1 / (1 + exp(-1)) * 5, -2 / (1 + exp(2)) * 3 };
+    float y[4];
+    RUN(moe_swiglu, .n_tokens = 1, .n_expert = 3, .n_expert_used = 2, .n_embd = 2, .n_ff = 2, .type = FAL_TYPE_F32,
+        .w_gate = gate, .w_up = up, .x = x, .ids = ids, .y = y);
+    for (int i = 0; i < 4; i++) ck_assert_msg(fabs((double)y[i] - want[i]) <= 1e-7 * fabs(want[i]), "%d: %.9g, not %.9g", i, (double)y[i], want[i]);
+}
+END_TEST
+
 /* Rule: weights of experts that no token chose are not part of any sum. */
 START_TEST(moe_matmul_ignores_other_experts)
 {
@@ -188,6 +204,7 @@ Suite *fal_suite_reference_matmul(void)
     tcase_add_test(c, matmul_accumulates_in_float64);
     tcase_add_test(c, moe_matmul_takes_each_slot_to_its_expert);
     tcase_add_test(c, moe_matmul_ignores_other_experts);
+    tcase_add_test(c, moe_swiglu_by_hand);
     tcase_add_test(c, moe_sum_matches_the_closed_form);
     tcase_add_test(c, embed_copies_the_rows_asked_for);
     tcase_add_test(c, bits_do_not_depend_on_threads_or_batches);

@@ -236,6 +236,13 @@ static void make_swiglu(fal_scene *s)
     make_op(s, "swiglu", (const char *[]){ "n_rows", "n_ff" }, (const double[]){ 4, 64 }, 2);
 }
 
+static void make_moe_swiglu(fal_scene *s)
+{
+    static const char *const names[] = { "n_tokens", "n_expert", "n_expert_used", "n_embd", "n_ff" };
+    s->shape[s->check.n_shapes++] = (fal_param){ "type", 0, "Q4_K" };
+    make_op(s, "moe_swiglu", names, (const double[]){ 4, 4, 2, 512, 33 }, 5);
+}
+
 static void make_rmsnorm(fal_scene *s)
 {
     make_op(s, "rmsnorm", (const char *[]){ "n_tokens", "n_embd" }, (const double[]){ 4, 64 }, 2);
@@ -334,6 +341,8 @@ const fal_trial fal_trials_arithmetic[] = {
     { J, "swiglu", make_swiglu, NULL, S, NULL },
     { J, "swiglu in f16", make_swiglu, in_halves, F, "fits activations f32, sums f16" },
     { J, "swiglu with one wrong sign", make_swiglu, wrong_sign, F, "a bug" },
+    { J, "moe_swiglu", make_moe_swiglu, NULL, S, NULL },
+    { J, "moe_swiglu with one wrong sign", make_moe_swiglu, wrong_sign, F, "a bug" },
     { J, "rmsnorm", make_rmsnorm, NULL, S, NULL },
     { J, "rmsnorm in f16", make_rmsnorm, in_halves, F, "fits activations f32, sums f16" },
     { J, "rmsnorm with one wrong sign", make_rmsnorm, wrong_sign, F, "a bug" },

@@ -26,6 +26,7 @@ static void shape_of(fal_scene *s, const char *op)
         { "router", { "n_tokens", "n_expert", "n_expert_used" }, { 4, 8, 3 } },
         { "moe_matmul", { "n_tokens", "n_expert", "n_expert_used", "n_in", "n_out" }, { 3, 4, 2, 16, 5 } },
         { "swiglu", { "n_rows", "n_ff" }, { 2, 32 } },
+        { "moe_swiglu", { "n_tokens", "n_expert", "n_expert_used", "n_embd", "n_ff" }, { 3, 4, 2, 16, 5 } },
         { "moe_sum", { "n_tokens", "n_expert_used", "n_embd" }, { 3, 2, 16 } },
         { "argmax", { "n_rows", "n_cols" }, { 4, 16 } },
     };
@@ -33,7 +34,7 @@ static void shape_of(fal_scene *s, const char *op)
     while (i < sizeof shapes / sizeof shapes[0] && strcmp(shapes[i].op, op) != 0) i++;
     ck_assert_uint_lt(i, sizeof shapes / sizeof shapes[0]);
     for (int k = 0; k < 7 && shapes[i].names[k]; k++) fal_scene_shape(s, shapes[i].names[k], shapes[i].values[k]);
-    if (strcmp(op, "embed") == 0 || strcmp(op, "matmul") == 0 || strcmp(op, "moe_matmul") == 0)
+    if (strcmp(op, "embed") == 0 || strcmp(op, "matmul") == 0 || strcmp(op, "moe_matmul") == 0 || strcmp(op, "moe_swiglu") == 0)
         s->shape[s->check.n_shapes++] = (fal_param){ "type", 0, "F32" };
 }
 
@@ -244,6 +245,7 @@ CLOSED_FORM(add)
 CLOSED_FORM(softmax)
 CLOSED_FORM(moe_matmul)
 CLOSED_FORM(swiglu)
+CLOSED_FORM(moe_swiglu)
 CLOSED_FORM(moe_sum)
 CLOSED_FORM(router)
 CLOSED_FORM(argmax)
@@ -750,6 +752,7 @@ const fal_trial fal_trials_op[] = {
     FORM(softmax),
     FORM(moe_matmul),
     FORM(swiglu),
+    FORM(moe_swiglu),
     FORM(moe_sum),
 #undef FORM
     { "closed_form", "router as the reference computes it", make_form_router, NULL, FAL_SURVIVED, NULL },
@@ -778,6 +781,7 @@ const fal_trial fal_trials_op[] = {
       "first_pos 7" },
     { "closed_form", "an input token outside", make_form_embed, input_token_outside, FAL_ERROR, "in.tokens[1]" },
     { "closed_form", "an input expert outside", make_form_moe_matmul, input_expert_outside, FAL_ERROR, "expert -4" },
+    { "closed_form", "moe_swiglu: an input expert outside", make_form_moe_swiglu, input_expert_outside, FAL_ERROR, "expert -4" },
 
     { "finite", "op: numbers pass", make_finite, NULL, FAL_SURVIVED, NULL },
     { "finite", "op: zeros", make_finite, zero_y, FAL_MISTRUSTED, "are zero" },
