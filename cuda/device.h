@@ -1,4 +1,5 @@
-/* A CUDA device as the rest of this backend sees it: buffers, programs, launches. Every call to the driver is in device.c. */
+/* A CUDA device as the rest of this backend sees it: buffers, programs, launches. What calls the driver includes context.h:
+   device.c, devices.c, programs.c, graph.c, foreign.c. */
 #ifndef FAL_CUDA_DEVICE_H
 #define FAL_CUDA_DEVICE_H
 

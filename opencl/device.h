@@ -1,5 +1,5 @@
-/* An OpenCL device as the rest of this backend sees it: buffers, programs, launches. Every call to the driver is in
-   device.c. */
+/* An OpenCL device as the rest of this backend sees it: buffers, programs, launches. What calls the
+   driver includes context.h: device.c, devices.c, programs.c, foreign.c. */
 #ifndef FAL_OPENCL_DEVICE_H
 #define FAL_OPENCL_DEVICE_H
 
