@@ -327,19 +327,23 @@ static fal_status attention_block(const chunk *k, int layer, const fal_cu_buffer
 
     RUN(rmsnorm, n, c->n_embd, c->rms_eps, x, b->attn_norm, SITE(attn_norm));
     TAP(attn_norm, layer);
-    RUN(matmul, n, c->n_embd, n_q, w->attn_q->type, b->attn_q, SITE(attn_norm), SITE(q));
+    const fal_cu_product qkv[] = { { n_q, b->attn_q, SITE(q) }, { n_kv, b->attn_k, SITE(k) }, { n_kv, b->attn_v, SITE(v) } };
+    const uint32_t types[] = { w->attn_q->type, w->attn_k->type, w->attn_v->type };
+    for (int i = 0, end; i < 3; i = end) { /* neighbours of one type together */
+        for (end = i + 1; end < 3 && types[end] == types[i]; end++) {}
+        RUN(matmul, n, c->n_embd, types[i], SITE(attn_norm), qkv + i, end - i);
+    }
     TAP(q, layer);
-    RUN(matmul, n, c->n_embd, n_kv, w->attn_k->type, b->attn_k, SITE(attn_norm), SITE(k));
     TAP(k, layer);
-    RUN(matmul, n, c->n_embd, n_kv, w->attn_v->type, b->attn_v, SITE(attn_norm), SITE(v));
     TAP(v, layer);
-    RUN(qk_norm, n, c->n_head, c->head_dim, c->rms_eps, SITE(q), b->attn_q_norm, SITE(q_norm));
+    const fal_cu_heads norms[] = { { c->n_head, SITE(q), b->attn_q_norm, SITE(q_norm) },
+                                  { c->n_head_kv, SITE(k), b->attn_k_norm, SITE(k_norm) } };
+    RUN(qk_norm, n, c->head_dim, c->rms_eps, norms, 2);
     TAP(q_norm, layer);
-    RUN(qk_norm, n, c->n_head_kv, c->head_dim, c->rms_eps, SITE(k), b->attn_k_norm, SITE(k_norm));
     TAP(k_norm, layer);
-    RUN(rope, n, c->n_head, c->head_dim, k->pos, SITE(q_norm), s->cos_table, s->sin_table, SITE(q_rope));
+    const fal_cu_heads ropes[] = { { c->n_head, SITE(q_norm), NULL, SITE(q_rope) }, { c->n_head_kv, SITE(k_norm), NULL, SITE(k_rope) } };
+    RUN(rope, n, c->head_dim, k->pos, s->cos_table, s->sin_table, ropes, 2);
     TAP(q_rope, layer);
-    RUN(rope, n, c->n_head_kv, c->head_dim, k->pos, SITE(k_norm), s->cos_table, s->sin_table, SITE(k_rope));
     TAP(k_rope, layer);
     if (fal_cu_variant_of(s->ctx) == FAL_CU_FAST_KV16) {
         RUN(decode_kv16_store, n, c->n_head_kv, c->head_dim, k->pos, SITE(k_rope), SITE(v), s->k_cache[layer],
@@ -352,7 +356,7 @@ static fal_status attention_block(const chunk *k, int layer, const fal_cu_buffer
             s->parts, SITE(attn));
     }
     TAP(attn, layer);
-    RUN(matmul, n, n_q, c->n_embd, w->attn_output->type, b->attn_output, SITE(attn), SITE(attn_output));
+    RUN(matmul, n, n_q, w->attn_output->type, SITE(attn), &(const fal_cu_product){ c->n_embd, b->attn_output, SITE(attn_output) }, 1);
     TAP(attn_output, layer);
     RUN(add, n, c->n_embd, x, SITE(attn_output), SITE(ffn_inp));
     TAP(ffn_inp, layer);
@@ -387,24 +391,23 @@ static fal_status moe_block(const chunk *k, int layer)
 
     RUN(rmsnorm, n, c->n_embd, c->rms_eps, SITE(ffn_inp), b->ffn_norm, SITE(ffn_norm));
     TAP(ffn_norm, layer);
-    RUN(matmul, n, c->n_embd, n_exp, w->ffn_gate_inp->type, b->ffn_gate_inp, SITE(ffn_norm),
-        SITE(router_logits));
+    RUN(matmul, n, c->n_embd, w->ffn_gate_inp->type, SITE(ffn_norm), &(const fal_cu_product){ n_exp, b->ffn_gate_inp, SITE(router_logits) }, 1);
     TAP(router_logits, layer);
     RUN(softmax, n, n_exp, SITE(router_logits), SITE(router_probs));
     TAP(router_probs, layer);
     RUN(router, n, n_exp, n_used, SITE(router_probs), pinned, SITE(expert_ids), SITE(expert_weights));
     TAP(expert_ids, layer);
     TAP(expert_weights, layer);
-    RUN(moe_matmul, n, n_exp, n_used, c->n_embd, c->n_ff, false, w->ffn_gate_exps->type, b->ffn_gate_exps,
-        SITE(ffn_norm), SITE(expert_ids), s->lists, SITE(moe_gate));
+    const fal_cu_product both[] = { { c->n_ff, b->ffn_gate_exps, SITE(moe_gate) }, { c->n_ff, b->ffn_up_exps, SITE(moe_up) } };
+    const uint32_t gate = w->ffn_gate_exps->type, up = w->ffn_up_exps->type;
+    RUN(moe_matmul, n, n_exp, n_used, c->n_embd, false, gate, SITE(ffn_norm), SITE(expert_ids), s->lists, both, gate == up ? 2 : 1);
+    if (gate != up) RUN(moe_matmul, n, n_exp, n_used, c->n_embd, false, up, SITE(ffn_norm), SITE(expert_ids), s->lists, both + 1, 1);
     TAP(moe_gate, layer);
-    RUN(moe_matmul, n, n_exp, n_used, c->n_embd, c->n_ff, false, w->ffn_up_exps->type, b->ffn_up_exps,
-        SITE(ffn_norm), SITE(expert_ids), s->lists, SITE(moe_up));
     TAP(moe_up, layer);
     RUN(swiglu, n * n_used, c->n_ff, SITE(moe_gate), SITE(moe_up), SITE(moe_act));
     TAP(moe_act, layer);
-    RUN(moe_matmul, n, n_exp, n_used, c->n_ff, c->n_embd, true, w->ffn_down_exps->type, b->ffn_down_exps,
-        SITE(moe_act), SITE(expert_ids), s->lists, SITE(moe_down));
+    RUN(moe_matmul, n, n_exp, n_used, c->n_ff, true, w->ffn_down_exps->type, SITE(moe_act), SITE(expert_ids), s->lists,
+        &(const fal_cu_product){ c->n_embd, b->ffn_down_exps, SITE(moe_down) }, 1);
     TAP(moe_down, layer);
     RUN(moe_sum, n, n_used, c->n_embd, SITE(moe_down), SITE(expert_weights), SITE(moe_out));
     TAP(moe_out, layer);
@@ -425,7 +428,7 @@ static fal_status head_rows(const chunk *k, int at, int rows, bool logits, bool 
     RUN(rmsnorm, rows, c->n_embd, c->rms_eps, s->head_in, s->output_norm, SITE(final_norm));
     st = tap_rows(k, FAL_SITE_final_norm, -1, k->first + at, rows);
     if (st != FAL_OK || !(logits || argmax)) return st;
-    RUN(matmul, rows, c->n_embd, c->n_vocab, m->output->type, s->output, SITE(final_norm), SITE(logits));
+    RUN(matmul, rows, c->n_embd, m->output->type, SITE(final_norm), &(const fal_cu_product){ c->n_vocab, s->output, SITE(logits) }, 1);
     st = tap_rows(k, FAL_SITE_logits, -1, k->first + at, rows);
     if (st != FAL_OK || !argmax) return st;
     RUN(argmax, rows, c->n_vocab, SITE(logits), s->next);

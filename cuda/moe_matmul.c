@@ -12,9 +12,9 @@ size_t fal_cu_moe_lists_bytes(int n_tokens, int n_expert, int n_expert_used)
     return slots > SIZE_MAX - offsets ? SIZE_MAX : slots + offsets;
 }
 
-fal_status fal_cu_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, int n_in, int n_out,
-                                 bool x_per_slot, uint32_t type, const fal_cu_buffer *w, const fal_cu_buffer *x,
-                                 const fal_cu_buffer *ids, fal_cu_buffer *lists, fal_cu_buffer *y, fal_error *err)
+fal_status fal_cu_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, int n_in, bool x_per_slot,
+                                 uint32_t type, const fal_cu_buffer *x, const fal_cu_buffer *ids, fal_cu_buffer *lists,
+                                 const fal_cu_product *p, int n, fal_error *err)
 {
     const char *type_name = NULL;
     fal_status st = fal_cu_type_name("moe_matmul", type, &type_name, err);
@@ -23,7 +23,7 @@ fal_status fal_cu_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, i
         return fal_fail(err, FAL_ERR_INPUT, "use fewer tokens at once",
                         "cuda: moe_matmul of %d tokens with %d experts each exceeds %d slots", n_tokens,
                         n_expert_used, INT_MAX);
-    const int n_slots = n_tokens * n_expert_used, x_div = x_per_slot ? 1 : n_expert_used;
+    const int n_slots = n_tokens * n_expert_used, x_div = x_per_slot ? 1 : n_expert_used, n_out = p->n_out;
     /* With a few slots an expert on average, reading each weight row once pays for ordering the slots. */
     bool is_grouped = n_tokens >= FAL_CU_MIN_TILED && n_slots / 4 >= n_expert;
     size_t n_rows = is_grouped ? FAL_CU_SIDE : FAL_CU_GROUP / 32;
@@ -33,14 +33,20 @@ fal_status fal_cu_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, i
         st = FAL_CU_LAUNCH(ctx, "moe_matmul", "group", NULL, (size_t)n_expert, args, err);
         if (st != FAL_OK) return st;
     }
-    const fal_cu_arg args[] = { FAL_CU_INT(n_slots), FAL_CU_INT(n_expert), FAL_CU_INT(x_div), FAL_CU_INT(n_in),
-                                FAL_CU_INT(n_out), FAL_CU_BUFFER(w), FAL_CU_BUFFER(x), FAL_CU_BUFFER(ids),
-                                FAL_CU_BUFFER(lists), FAL_CU_BUFFER(y) };
     const size_t n_blocks = ((size_t)n_out - 1) / n_rows + 1;
     /* An expert has at most one slot of a token: with a turn for each tile of tokens, no work-group takes two. */
     size_t n_times = (size_t)n_slots;
     if (is_grouped) n_times = (size_t)n_expert * (((size_t)n_tokens - 1) / FAL_CU_SIDE + 1);
-    return FAL_CU_LAUNCH(ctx, "moe_matmul", is_grouped ? "grouped" : NULL, type_name, n_blocks * n_times, args, err);
+    const int n_together = is_grouped ? 1 : n; /* a pair, where it can be */
+    for (int i = 0; i < n; i += n_together) {
+        const fal_cu_product *a = &p[i], *b = &p[i + n_together - 1];
+        const fal_cu_arg args[] = { FAL_CU_INT(n_slots),  FAL_CU_INT(n_expert), FAL_CU_INT(x_div),    FAL_CU_INT(n_in),
+                                    FAL_CU_INT(n_out),    FAL_CU_BUFFER(a->w),  FAL_CU_BUFFER(b->w),  FAL_CU_BUFFER(x),
+                                    FAL_CU_BUFFER(ids),   FAL_CU_BUFFER(lists), FAL_CU_BUFFER(a->y),  FAL_CU_BUFFER(b->y) };
+        st = FAL_CU_LAUNCH(ctx, "moe_matmul", is_grouped ? "grouped" : NULL, type_name, n_blocks * n_times * (size_t)n_together, args, err);
+        if (st != FAL_OK) return st;
+    }
+    return FAL_OK;
 }
 
 fal_status fal_cu_moe_matmul(fal_context *ctx, const fal_moe_matmul_args *a, fal_error *err)
@@ -59,8 +65,8 @@ fal_status fal_cu_moe_matmul(fal_context *ctx, const fal_moe_matmul_args *a, fal
     if (st == FAL_OK) st = fal_cu_alloc(ctx, "lists", lists_bytes, &lists, err);
     if (st == FAL_OK) st = fal_cu_alloc(ctx, "y", y_bytes, &y, err);
     if (st == FAL_OK)
-        st = fal_cu_moe_matmul_run(ctx, a->n_tokens, a->n_expert, a->n_expert_used, a->n_in, a->n_out, a->x_per_slot,
-                                   a->type, w, x, ids, lists, y, err);
+        st = fal_cu_moe_matmul_run(ctx, a->n_tokens, a->n_expert, a->n_expert_used, a->n_in, a->x_per_slot, a->type, x, ids,
+                                   lists, &(const fal_cu_product){ a->n_out, w, y }, 1, err);
     if (st == FAL_OK) st = fal_cu_read(ctx, y, 0, a->y, y_bytes, err);
     fal_cu_free(ctx, y);
     fal_cu_free(ctx, lists);

@@ -5,9 +5,15 @@
    token share x[t,:], else 1. lists holds, for the grouped kernels, n_expert + 1 offsets and after them all slots
    ordered by expert: then a weight row is read once for many slots. */
 #define ARGS                                                                                                           \
-    int n_slots, int n_expert, int x_div, int n_in, int n_out, const unsigned char *w, const float *x,                 \
-        const int *ids, const int *lists, float *y
-#define PASS n_slots, n_expert, x_div, n_in, n_out, w, x, ids, lists, y
+    int n_slots, int n_expert, int x_div, int n_in, int n_out, const unsigned char *w, const unsigned char *w_2,     \
+        const float *x, const int *ids, const int *lists, float *y, float *y_2
+#define PASS n_slots, n_expert, x_div, n_in, n_out, w, w_2, x, ids, lists, y, y_2
+/* Two products of the same x in one launch, but for the grouped kernels: slots of the second after those of the first. */
+#define SELECT                                                                                                         \
+    if (slot >= n_slots) {                                                                                             \
+        slot -= n_slots;                                                                                               \
+        w = w_2, y = y_2;                                                                                              \
+    }
 
 /* Makes lists: one block per expert, each thread counting in its own stretch of slots; then all write theirs in
    ascending order. */
@@ -45,7 +51,8 @@ static __device__ __forceinline__ void moe_matmul(float *part, int type, ARGS)
 {
     const long n_blocks = (n_out + FAL_GROUP / 32 - 1) / (FAL_GROUP / 32);
     const int lane = (int)threadIdx.x & 31;
-    const int slot = (int)(blockIdx.x / n_blocks);
+    int slot = (int)(blockIdx.x / n_blocks);
+    SELECT
     const int r = (int)(blockIdx.x % n_blocks) * (FAL_GROUP / 32) + (int)threadIdx.x / 32;
     const unsigned char *row = w + ((long)ids[slot] * n_out + min(r, n_out - 1)) * fal_row_bytes(type, n_in);
     const float *x_s = x + (long)(slot / x_div) * n_in; /* x[t,:] or x[t,s,:] */

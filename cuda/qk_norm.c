@@ -3,13 +3,15 @@
 
 #include "harness/args.h"
 
-fal_status fal_cu_qk_norm_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, float eps,
-                              const fal_cu_buffer *x, const fal_cu_buffer *w, fal_cu_buffer *y, fal_error *err)
+fal_status fal_cu_qk_norm_run(fal_context *ctx, int n_tokens, int head_dim, float eps, const fal_cu_heads *h, int n,
+                              fal_error *err)
 {
-    const size_t n_rows = (size_t)n_tokens * (size_t)n_head;
-    const fal_cu_arg args[] = { FAL_CU_LONG(n_rows), FAL_CU_INT(head_dim), FAL_CU_FLOAT(eps), FAL_CU_BUFFER(x),
-                                FAL_CU_BUFFER(w), FAL_CU_BUFFER(y) };
-    return FAL_CU_LAUNCH(ctx, "qk_norm", NULL, NULL, fal_cu_row_groups(ctx, n_rows), args, err);
+    const fal_cu_heads none = { .x = h->x, .w = h->w, .y = h->y }, *second = n > 1 ? h + 1 : &none;
+    const size_t n_rows = (size_t)n_tokens * (size_t)h->n_head, n_more = (size_t)n_tokens * (size_t)second->n_head;
+    const fal_cu_arg args[] = { FAL_CU_LONG(n_rows),      FAL_CU_LONG(n_more), FAL_CU_INT(head_dim),     FAL_CU_FLOAT(eps),
+                                FAL_CU_BUFFER(h->x),      FAL_CU_BUFFER(second->x), FAL_CU_BUFFER(h->w), FAL_CU_BUFFER(second->w),
+                                FAL_CU_BUFFER(h->y),      FAL_CU_BUFFER(second->y) };
+    return FAL_CU_LAUNCH(ctx, "qk_norm", NULL, NULL, fal_cu_row_groups(ctx, n_rows + n_more), args, err);
 }
 
 fal_status fal_cu_qk_norm(fal_context *ctx, const fal_qk_norm_args *a, fal_error *err)
@@ -21,7 +23,8 @@ fal_status fal_cu_qk_norm(fal_context *ctx, const fal_qk_norm_args *a, fal_error
     st = fal_cu_upload(ctx, "x", a->x, bytes, &x, err);
     if (st == FAL_OK) st = fal_cu_upload(ctx, "w", a->w, fal_cu_bytes(sizeof(float), a->head_dim, 1, 1), &w, err);
     if (st == FAL_OK) st = fal_cu_alloc(ctx, "y", bytes, &y, err);
-    if (st == FAL_OK) st = fal_cu_qk_norm_run(ctx, a->n_tokens, a->n_head, a->head_dim, a->eps, x, w, y, err);
+    const fal_cu_heads all = { a->n_head, x, w, y };
+    if (st == FAL_OK) st = fal_cu_qk_norm_run(ctx, a->n_tokens, a->head_dim, a->eps, &all, 1, err);
     if (st == FAL_OK) st = fal_cu_read(ctx, y, 0, a->y, bytes, err);
     fal_cu_free(ctx, y);
     fal_cu_free(ctx, w);

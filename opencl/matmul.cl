@@ -1,17 +1,30 @@
 /* matmul: y[t,r] = sum_c w[r,c] x[t,c], weights in file format. */
 
+/* Up to three products of the same x in one launch: the work-groups of the second come after those of the first. */
 #define ARGS                                                                                                           \
-    int n_tokens, int n_in, int n_out, const __global uchar *w, const __global float *x, __global float *y
-#define PASS n_tokens, n_in, n_out, w, x, y
+    int n_tokens, int n_in, int n_out, int n_out_2, int n_out_3, const __global uchar *w, const __global uchar *w_2,   \
+        const __global uchar *w_3, const __global float *x, __global float *y, __global float *y_2, __global float *y_3
+#define PASS n_tokens, n_in, n_out, n_out_2, n_out_3, w, w_2, w_3, x, y, y_2, y_3
+/* Takes the product that work-group id belongs to for n_out, w and y; at is its place in that one. */
+#define SELECT(id, n_rows, n_tiles)                                                                                    \
+    long at = id;                                                                                                      \
+    for (int i = 0; i < 2; i++) {                                                                                      \
+        const long n = (long)((n_out + n_rows - 1) / (n_rows)) * (n_tiles);                                            \
+        if (at < n) break;                                                                                             \
+        at -= n;                                                                                                       \
+        n_out = n_out_2, w = w_2, y = y_2;                                                                             \
+        n_out_2 = n_out_3, w_2 = w_3, y_2 = y_3;                                                                       \
+    }
 
 #if FAL_CPU
 
 /* One work-item per FAL_CPU_ROWS rows and FAL_TILE tokens; the row blocks of a token tile are neighbours. */
 static void matmul(int type, ARGS)
 {
+    SELECT(get_global_id(0), FAL_CPU_ROWS, (n_tokens + FAL_TILE - 1) / FAL_TILE)
     const long n_blocks = (n_out + FAL_CPU_ROWS - 1) / FAL_CPU_ROWS;
-    const int r0 = (int)(get_global_id(0) % n_blocks) * FAL_CPU_ROWS;
-    const int t0 = (int)(get_global_id(0) / n_blocks) * FAL_TILE;
+    const int r0 = (int)(at % n_blocks) * FAL_CPU_ROWS;
+    const int t0 = (int)(at / n_blocks) * FAL_TILE;
     const int r1 = min(r0 + FAL_CPU_ROWS, n_out), t1 = min(t0 + FAL_TILE, n_tokens);
     const long row_bytes = fal_row_bytes(type, n_in);
     const __global float *x_t[FAL_TILE];
@@ -39,10 +52,11 @@ static void matmul(int type, ARGS)
 /* One slice of 32 lanes per row of a token. A token's sum does not depend on how many came with it. */
 static void matmul(__local float *part, int type, ARGS)
 {
+    SELECT(get_group_id(0), FAL_GROUP / 32, n_tokens)
     const long n_blocks = (n_out + FAL_GROUP / 32 - 1) / (FAL_GROUP / 32);
     const int lane = (int)get_local_id(0) & 31;
-    const int r = (int)(get_group_id(0) % n_blocks) * (FAL_GROUP / 32) + (int)get_local_id(0) / 32;
-    const long t = get_group_id(0) / n_blocks;
+    const int r = (int)(at % n_blocks) * (FAL_GROUP / 32) + (int)get_local_id(0) / 32;
+    const long t = at / n_blocks;
     const __global uchar *row = w + min(r, n_out - 1) * fal_row_bytes(type, n_in); /* w[r,:] */
     const float sum = fal_sum_32(part, fal_lane_times(type, row, n_in, lane, x + t * n_in));
     if (lane == 0 && r < n_out) y[t * n_out + r] = sum;
@@ -52,9 +66,10 @@ static void matmul(__local float *part, int type, ARGS)
    have another order than above, the same for every token. */
 static void matmul_tiled(__local float *tile, int type, ARGS)
 {
+    SELECT(get_group_id(0), FAL_SIDE, (n_tokens + FAL_SIDE - 1) / FAL_SIDE)
     const long n_blocks = (n_out + FAL_SIDE - 1) / FAL_SIDE;
-    const int r0 = (int)(get_group_id(0) % n_blocks) * FAL_SIDE;
-    const int t0 = (int)(get_group_id(0) / n_blocks) * FAL_SIDE;
+    const int r0 = (int)(at % n_blocks) * FAL_SIDE;
+    const int t0 = (int)(at / n_blocks) * FAL_SIDE;
     const __global uchar *row = w + min(r0 + fal_tile_row(), n_out - 1) * fal_row_bytes(type, n_in); /* w[r,:] */
     const __global float *x_t = x + (long)min(t0 + fal_tile_token(), n_tokens - 1) * n_in; /* x[t,:] */
     const int r1 = r0 + 4 * fal_tile_x(), t1 = t0 + 4 * fal_tile_y();

@@ -12,9 +12,9 @@ size_t fal_cl_moe_lists_bytes(int n_tokens, int n_expert, int n_expert_used)
     return slots > SIZE_MAX - offsets ? SIZE_MAX : slots + offsets;
 }
 
-fal_status fal_cl_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, int n_in, int n_out,
-                                 bool x_per_slot, uint32_t type, const fal_cl_buffer *w, const fal_cl_buffer *x,
-                                 const fal_cl_buffer *ids, fal_cl_buffer *lists, fal_cl_buffer *y, fal_error *err)
+fal_status fal_cl_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, int n_expert_used, int n_in, bool x_per_slot,
+                                 uint32_t type, const fal_cl_buffer *x, const fal_cl_buffer *ids, fal_cl_buffer *lists,
+                                 const fal_cl_product *p, int n, fal_error *err)
 {
     const char *type_name = NULL;
     fal_status st = fal_cl_type_name("moe_matmul", type, &type_name, err);
@@ -23,7 +23,7 @@ fal_status fal_cl_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, i
         return fal_fail(err, FAL_ERR_INPUT, "use fewer tokens at once",
                         "opencl: moe_matmul of %d tokens with %d experts each exceeds %d slots", n_tokens,
                         n_expert_used, INT_MAX);
-    const int n_slots = n_tokens * n_expert_used, x_div = x_per_slot ? 1 : n_expert_used;
+    const int n_slots = n_tokens * n_expert_used, x_div = x_per_slot ? 1 : n_expert_used, n_out = p->n_out;
     /* With a few slots an expert on average, reading each weight row once pays for ordering the slots. */
     bool is_grouped = n_tokens >= FAL_CL_MIN_TILED && n_slots / 4 >= n_expert;
     size_t n_rows = is_grouped ? FAL_CL_SIDE : FAL_CL_GROUP / 32;
@@ -39,9 +39,6 @@ fal_status fal_cl_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, i
         st = FAL_CL_LAUNCH(ctx, "moe_matmul", "group", NULL, (size_t)n_expert, args, err);
         if (st != FAL_OK) return st;
     }
-    const fal_cl_arg args[] = { FAL_CL_INT(n_slots), FAL_CL_INT(n_expert), FAL_CL_INT(x_div), FAL_CL_INT(n_in),
-                                FAL_CL_INT(n_out), FAL_CL_BUFFER(w), FAL_CL_BUFFER(x), FAL_CL_BUFFER(ids),
-                                FAL_CL_BUFFER(lists), FAL_CL_BUFFER(y) };
     const size_t n_blocks = ((size_t)n_out - 1) / n_rows + 1;
     /* An expert has at most one slot of a token: with a turn for each tile of tokens, no work-group takes two. */
     size_t n_times = (size_t)n_slots;
@@ -49,7 +46,16 @@ fal_status fal_cl_moe_matmul_run(fal_context *ctx, int n_tokens, int n_expert, i
     /* asymmetry: the variant for CPUs takes all slots of an expert in one work-item. */
     if (fal_cl_is_cpu(ctx) && is_grouped) n_times = (size_t)n_expert;
     /* asymmetry: end */
-    return FAL_CL_LAUNCH(ctx, "moe_matmul", is_grouped ? "grouped" : NULL, type_name, n_blocks * n_times, args, err);
+    const int n_together = is_grouped ? 1 : n; /* a pair, where it can be */
+    for (int i = 0; i < n; i += n_together) {
+        const fal_cl_product *a = &p[i], *b = &p[i + n_together - 1];
+        const fal_cl_arg args[] = { FAL_CL_INT(n_slots),  FAL_CL_INT(n_expert), FAL_CL_INT(x_div),    FAL_CL_INT(n_in),
+                                    FAL_CL_INT(n_out),    FAL_CL_BUFFER(a->w),  FAL_CL_BUFFER(b->w),  FAL_CL_BUFFER(x),
+                                    FAL_CL_BUFFER(ids),   FAL_CL_BUFFER(lists), FAL_CL_BUFFER(a->y),  FAL_CL_BUFFER(b->y) };
+        st = FAL_CL_LAUNCH(ctx, "moe_matmul", is_grouped ? "grouped" : NULL, type_name, n_blocks * n_times * (size_t)n_together, args, err);
+        if (st != FAL_OK) return st;
+    }
+    return FAL_OK;
 }
 
 fal_status fal_cl_moe_matmul(fal_context *ctx, const fal_moe_matmul_args *a, fal_error *err)
@@ -68,8 +74,8 @@ fal_status fal_cl_moe_matmul(fal_context *ctx, const fal_moe_matmul_args *a, fal
     if (st == FAL_OK) st = fal_cl_alloc(ctx, "lists", lists_bytes, &lists, err);
     if (st == FAL_OK) st = fal_cl_alloc(ctx, "y", y_bytes, &y, err);
     if (st == FAL_OK)
-        st = fal_cl_moe_matmul_run(ctx, a->n_tokens, a->n_expert, a->n_expert_used, a->n_in, a->n_out, a->x_per_slot,
-                                   a->type, w, x, ids, lists, y, err);
+        st = fal_cl_moe_matmul_run(ctx, a->n_tokens, a->n_expert, a->n_expert_used, a->n_in, a->x_per_slot, a->type, x, ids,
+                                   lists, &(const fal_cl_product){ a->n_out, w, y }, 1, err);
     if (st == FAL_OK) st = fal_cl_read(ctx, y, 0, a->y, y_bytes, err);
     fal_cl_free(ctx, y);
     fal_cl_free(ctx, lists);

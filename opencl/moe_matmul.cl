@@ -4,9 +4,15 @@
    token share x[t,:], else 1. lists holds, for the grouped kernels, n_expert + 1 offsets and after them all slots
    ordered by expert: then a weight row is read once for many slots. */
 #define ARGS                                                                                                           \
-    int n_slots, int n_expert, int x_div, int n_in, int n_out, const __global uchar *w, const __global float *x,       \
-        const __global int *ids, const __global int *lists, __global float *y
-#define PASS n_slots, n_expert, x_div, n_in, n_out, w, x, ids, lists, y
+    int n_slots, int n_expert, int x_div, int n_in, int n_out, const __global uchar *w, const __global uchar *w_2,     \
+        const __global float *x, const __global int *ids, const __global int *lists, __global float *y, __global float *y_2
+#define PASS n_slots, n_expert, x_div, n_in, n_out, w, w_2, x, ids, lists, y, y_2
+/* Two products of the same x in one launch, but for the grouped kernels: slots of the second after those of the first. */
+#define SELECT                                                                                                         \
+    if (slot >= n_slots) {                                                                                             \
+        slot -= n_slots;                                                                                               \
+        w = w_2, y = y_2;                                                                                              \
+    }
 
 #if FAL_CPU
 
@@ -31,7 +37,8 @@ FAL_KERNEL fal_cl_moe_matmul__cpu_group(int n_slots, int n_expert, const __globa
 static void moe_matmul(int type, ARGS)
 {
     const long n_blocks = (n_out + FAL_CPU_ROWS - 1) / FAL_CPU_ROWS;
-    const int slot = (int)(get_global_id(0) / n_blocks);
+    int slot = (int)(get_global_id(0) / n_blocks);
+    SELECT
     const int r0 = (int)(get_global_id(0) % n_blocks) * FAL_CPU_ROWS, r1 = min(r0 + FAL_CPU_ROWS, n_out);
     const long row_bytes = fal_row_bytes(type, n_in);
     const __global uchar *w_e = w + (long)ids[slot] * n_out * row_bytes; /* w[e,:,:] */
@@ -116,7 +123,8 @@ static void moe_matmul(__local float *part, int type, ARGS)
 {
     const long n_blocks = (n_out + FAL_GROUP / 32 - 1) / (FAL_GROUP / 32);
     const int lane = (int)get_local_id(0) & 31;
-    const int slot = (int)(get_group_id(0) / n_blocks);
+    int slot = (int)(get_group_id(0) / n_blocks);
+    SELECT
     const int r = (int)(get_group_id(0) % n_blocks) * (FAL_GROUP / 32) + (int)get_local_id(0) / 32;
     const __global uchar *row = w + ((long)ids[slot] * n_out + min(r, n_out - 1)) * fal_row_bytes(type, n_in);
     const __global float *x_s = x + (long)(slot / x_div) * n_in; /* x[t,:] or x[t,s,:] */

@@ -1,4 +1,4 @@
-/* moe_swiglu on an OpenCL device: the three ops that it consists of, one after the other. */
+/* moe_swiglu on an OpenCL device: both products in one launch where that can be, and swiglu of them. */
 #include "opencl/ops.h"
 
 #include "harness/args.h"
@@ -8,11 +8,9 @@ fal_status fal_cl_moe_swiglu_run(fal_context *ctx, int n_tokens, int n_expert, i
                                  const fal_cl_buffer *ids, fal_cl_buffer *lists, fal_cl_buffer *gate, fal_cl_buffer *up,
                                  fal_cl_buffer *y, fal_error *err)
 {
-    fal_status st = fal_cl_moe_matmul_run(ctx, n_tokens, n_expert, n_expert_used, n_embd, n_ff, false, type, w_gate, x, ids,
-                                          lists, gate, err);
-    if (st == FAL_OK)
-        st = fal_cl_moe_matmul_run(ctx, n_tokens, n_expert, n_expert_used, n_embd, n_ff, false, type, w_up, x, ids, lists,
-                                   up, err);
+    const fal_cl_product both[] = { { n_ff, w_gate, gate }, { n_ff, w_up, up } };
+    const fal_status st =
+        fal_cl_moe_matmul_run(ctx, n_tokens, n_expert, n_expert_used, n_embd, false, type, x, ids, lists, both, 2, err);
     return st == FAL_OK ? fal_cl_swiglu_run(ctx, n_tokens * n_expert_used, n_ff, gate, up, y, err) : st;
 }
 

@@ -1,12 +1,16 @@
-/* qk_norm: rmsnorm over head_dim of every head. */
+/* qk_norm: rmsnorm over head_dim of every head; of two arrays in one launch, rows of the second after those of the first. */
 
 #if FAL_CPU
 
 /* One work-item per head of a token. */
-FAL_KERNEL fal_cl_qk_norm__cpu(long n_rows, int head_dim, float eps, const __global float *x, const __global float *w,
-                               __global float *y)
+FAL_KERNEL fal_cl_qk_norm__cpu(long n_rows, long n_rows_2, int head_dim, float eps, const __global float *x, const __global float *x_2, const __global float *w, const __global float *w_2,
+                               __global float *y, __global float *y_2)
 {
-    const long r = get_global_id(0);
+    long r = get_global_id(0);
+    if (r >= n_rows && n_rows_2 > 0) {
+        r -= n_rows;
+        n_rows = n_rows_2, x = x_2, w = w_2, y = y_2;
+    }
     if (r >= n_rows) return;
     const __global float *x_r = x + r * head_dim; /* x[t,h,:] */
     __global float *y_r = y + r * head_dim;
@@ -25,13 +29,17 @@ FAL_KERNEL fal_cl_qk_norm__cpu(long n_rows, int head_dim, float eps, const __glo
 #else
 
 /* One slice of 32 lanes per head of a token. */
-FAL_KERNEL fal_cl_qk_norm(long n_rows, int head_dim, float eps, const __global float *x, const __global float *w,
-                          __global float *y)
+FAL_KERNEL fal_cl_qk_norm(long n_rows, long n_rows_2, int head_dim, float eps, const __global float *x, const __global float *x_2, const __global float *w, const __global float *w_2,
+                          __global float *y, __global float *y_2)
 {
     fal_begin();
     __local float part[FAL_GROUP];
-    const long r = get_global_id(0) / 32;
+    long r = get_global_id(0) / 32;
     const int lane = (int)get_local_id(0) & 31;
+    if (r >= n_rows && n_rows_2 > 0) {
+        r -= n_rows;
+        n_rows = n_rows_2, x = x_2, w = w_2, y = y_2;
+    }
     const long r_read = r < n_rows ? r : n_rows - 1; /* all work-items must reach the barriers */
     const __global float *x_r = x + r_read * head_dim; /* x[t,h,:] */
     float squares = 0.0f;

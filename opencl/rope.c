@@ -3,14 +3,14 @@
 
 #include "harness/args.h"
 
-fal_status fal_cl_rope_run(fal_context *ctx, int n_tokens, int n_head, int head_dim, int first_pos,
-                           const fal_cl_buffer *x, const fal_cl_buffer *cos_table, const fal_cl_buffer *sin_table,
-                           fal_cl_buffer *y, fal_error *err)
+fal_status fal_cl_rope_run(fal_context *ctx, int n_tokens, int head_dim, int first_pos, const fal_cl_buffer *cos_table,
+                           const fal_cl_buffer *sin_table, const fal_cl_heads *h, int n, fal_error *err)
 {
-    const fal_cl_arg args[] = { FAL_CL_INT(n_tokens),     FAL_CL_INT(n_head), FAL_CL_INT(head_dim),
-                                FAL_CL_INT(first_pos),    FAL_CL_BUFFER(x),   FAL_CL_BUFFER(cos_table),
-                                FAL_CL_BUFFER(sin_table), FAL_CL_BUFFER(y) };
-    const size_t n_rows = (size_t)n_tokens * (size_t)n_head;
+    const fal_cl_heads none = { .x = h->x, .y = h->y }, *second = n > 1 ? h + 1 : &none;
+    const fal_cl_arg args[] = { FAL_CL_INT(n_tokens),     FAL_CL_INT(h->n_head),      FAL_CL_INT(second->n_head), FAL_CL_INT(head_dim),
+                                FAL_CL_INT(first_pos),    FAL_CL_BUFFER(h->x),        FAL_CL_BUFFER(second->x),   FAL_CL_BUFFER(cos_table),
+                                FAL_CL_BUFFER(sin_table), FAL_CL_BUFFER(h->y),        FAL_CL_BUFFER(second->y) };
+    const size_t n_rows = (size_t)n_tokens * ((size_t)h->n_head + (size_t)second->n_head);
     const size_t n_items = fal_cl_is_cpu(ctx) ? n_rows : n_rows * (size_t)(head_dim / 2);
     return FAL_CL_LAUNCH(ctx, "rope", NULL, NULL, fal_cl_groups(ctx, n_items), args, err);
 }
@@ -26,8 +26,8 @@ fal_status fal_cl_rope(fal_context *ctx, const fal_rope_args *a, fal_error *err)
     if (st == FAL_OK) st = fal_cl_upload(ctx, "cos", a->cos, table_bytes, &cos_table, err);
     if (st == FAL_OK) st = fal_cl_upload(ctx, "sin", a->sin, table_bytes, &sin_table, err);
     if (st == FAL_OK) st = fal_cl_alloc(ctx, "y", bytes, &y, err);
-    if (st == FAL_OK)
-        st = fal_cl_rope_run(ctx, a->n_tokens, a->n_head, a->head_dim, a->first_pos, x, cos_table, sin_table, y, err);
+    const fal_cl_heads all = { a->n_head, x, NULL, y };
+    if (st == FAL_OK) st = fal_cl_rope_run(ctx, a->n_tokens, a->head_dim, a->first_pos, cos_table, sin_table, &all, 1, err);
     if (st == FAL_OK) st = fal_cl_read(ctx, y, 0, a->y, bytes, err);
     fal_cl_free(ctx, y);
     fal_cl_free(ctx, sin_table);

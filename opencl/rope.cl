@@ -1,12 +1,17 @@
-/* rope: rotates (i, i + head_dim/2) of every head by the angle of position first_pos + t, from tables. */
+/* rope: rotates (i, i + head_dim/2) of every head by the angle of position first_pos + t, from tables; of two
+   arrays in one launch, rows of the second after those of the first. */
 
 #if FAL_CPU
 
 /* One work-item per head of a token. */
-FAL_KERNEL fal_cl_rope__cpu(int n_tokens, int n_head, int head_dim, int first_pos, const __global float *x,
-                            const __global float *cos_table, const __global float *sin_table, __global float *y)
+FAL_KERNEL fal_cl_rope__cpu(int n_tokens, int n_head, int n_head_2, int head_dim, int first_pos, const __global float *x, const __global float *x_2,
+                            const __global float *cos_table, const __global float *sin_table, __global float *y, __global float *y_2)
 {
-    const long r = get_global_id(0);
+    long r = get_global_id(0);
+    if (r >= (long)n_tokens * n_head && n_head_2 > 0) {
+        r -= (long)n_tokens * n_head;
+        n_head = n_head_2, x = x_2, y = y_2;
+    }
     if (r >= (long)n_tokens * n_head) return;
     const int half_dim = head_dim / 2;
     const long pos = first_pos + r / n_head;
@@ -24,13 +29,17 @@ FAL_KERNEL fal_cl_rope__cpu(int n_tokens, int n_head, int head_dim, int first_po
 #else
 
 /* One work-item per pair. */
-FAL_KERNEL fal_cl_rope(int n_tokens, int n_head, int head_dim, int first_pos, const __global float *x,
-                       const __global float *cos_table, const __global float *sin_table, __global float *y)
+FAL_KERNEL fal_cl_rope(int n_tokens, int n_head, int n_head_2, int head_dim, int first_pos, const __global float *x, const __global float *x_2,
+                       const __global float *cos_table, const __global float *sin_table, __global float *y, __global float *y_2)
 {
     fal_begin();
     const int half_dim = head_dim / 2;
-    const long r = get_global_id(0) / half_dim; /* t * n_head + h */
+    long r = get_global_id(0) / half_dim; /* t * n_head + h */
     const int i = (int)(get_global_id(0) % half_dim);
+    if (r >= (long)n_tokens * n_head && n_head_2 > 0) {
+        r -= (long)n_tokens * n_head;
+        n_head = n_head_2, x = x_2, y = y_2;
+    }
     if (r >= (long)n_tokens * n_head) return;
     const long at = (first_pos + r / n_head) * half_dim + i; /* [pos, i] of the tables */
     const long p = r * head_dim + i;

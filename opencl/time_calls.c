@@ -39,16 +39,18 @@ static float eps_of(const fal_call *c)
 static fal_status run(fal_context *ctx, const fal_call *c, const buffers *b, fal_error *err)
 {
     const char *op = c->op;
+    const fal_cl_product product = { I(n_out), A(w), A(y) };
+    const fal_cl_heads heads = { I(n_head), A(x), A(w), A(y) };
     if (strcmp(op, "embed") == 0)
         return fal_cl_embed_run(ctx, I(n_tokens), I(n_embd), TYPE, A(w), A(tokens), A(y), err);
     if (strcmp(op, "rmsnorm") == 0)
         return fal_cl_rmsnorm_run(ctx, I(n_tokens), I(n_embd), eps_of(c), A(x), A(w), A(y), err);
     if (strcmp(op, "matmul") == 0)
-        return fal_cl_matmul_run(ctx, I(n_tokens), I(n_in), I(n_out), TYPE, A(w), A(x), A(y), err);
+        return fal_cl_matmul_run(ctx, I(n_tokens), I(n_in), TYPE, A(x), &product, 1, err);
     if (strcmp(op, "qk_norm") == 0)
-        return fal_cl_qk_norm_run(ctx, I(n_tokens), I(n_head), I(head_dim), eps_of(c), A(x), A(w), A(y), err);
+        return fal_cl_qk_norm_run(ctx, I(n_tokens), I(head_dim), eps_of(c), &heads, 1, err);
     if (strcmp(op, "rope") == 0)
-        return fal_cl_rope_run(ctx, I(n_tokens), I(n_head), I(head_dim), I(first_pos), A(x), A(cos), A(sin), A(y), err);
+        return fal_cl_rope_run(ctx, I(n_tokens), I(head_dim), I(first_pos), A(cos), A(sin), &heads, 1, err);
     if (strcmp(op, "kv_store") == 0)
         return fal_cl_kv_store_run(ctx, I(n_tokens), I(n_head_kv), I(head_dim), I(first_pos), A(k), A(v), A(k_cache),
                                    A(v_cache), err);
@@ -61,8 +63,8 @@ static fal_status run(fal_context *ctx, const fal_call *c, const buffers *b, fal
         return fal_cl_router_run(ctx, I(n_tokens), I(n_expert), I(n_expert_used), A(probs), A(pinned_ids), A(ids),
                                  A(weights), err);
     if (strcmp(op, "moe_matmul") == 0)
-        return fal_cl_moe_matmul_run(ctx, I(n_tokens), I(n_expert), I(n_expert_used), I(n_in), I(n_out),
-                                     I(x_per_slot) != 0, TYPE, A(w), A(x), A(ids), b->scratch, A(y), err);
+        return fal_cl_moe_matmul_run(ctx, I(n_tokens), I(n_expert), I(n_expert_used), I(n_in), I(x_per_slot) != 0, TYPE, A(x),
+                                     A(ids), b->scratch, &product, 1, err);
     if (strcmp(op, "swiglu") == 0) return fal_cl_swiglu_run(ctx, I(n_rows), I(n_ff), A(gate), A(up), A(y), err);
     if (strcmp(op, "moe_swiglu") == 0)
         return fal_cl_moe_swiglu_run(ctx, I(n_tokens), I(n_expert), I(n_expert_used), I(n_embd), I(n_ff), TYPE, A(w_gate),
