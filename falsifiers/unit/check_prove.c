@@ -220,7 +220,7 @@ START_TEST(fused_faults_stay_in_their_variant)
     int n_mutants;
     const fal_mutant *all = fal_mutant_all(&n_mutants);
     for (int m = 0; m < n_mutants; m++) {
-        int n = 0, n_named = 0;
+        int n_passes = 0, n_named = 0;
         if (!fal_mutant_is_source(&all[m])) continue;
         for (int i = 0; i < w.plan->n_cases; i++) {
             const fal_case *k = &w.plan->cases[i];
@@ -229,9 +229,9 @@ START_TEST(fused_faults_stay_in_their_variant)
             if (!all[m].module) continue;
             ck_assert_msg(strcmp(k->backend, "cuda") == 0 && strcmp(k->variant, all[m].variant) == 0, "%s is planted in %s", all[m].id, k->id);
             n_named += strcmp(k->falsifier->id, all[m].named_by) == 0;
-            n++;
+            n_passes += k->check->observe != FAL_OBSERVE_OP;
         }
-        if (all[m].module) ck_assert_msg(n_named > 0 && n <= 32, "%s: %d cases, %d of who names it", all[m].id, n, n_named);
+        if (all[m].module) ck_assert_msg(n_named > 0 && n_passes <= 20, "%s: %d passes, %d cases of who names it", all[m].id, n_passes, n_named);
     }
     free_world(&w);
 }
@@ -275,6 +275,9 @@ static const struct {
     { "fused_scale_missing", "head_dim=128,first_pos=4095/", true },
     { "fused_scale_missing", "head_dim=128,first_pos=32767/", false },
     { "fused_residual_dropped", "VARIANT-001/attention_op/", false }, /* the op runs another kernel */
+    { "fused_residual_dropped", "VARIANT-001/gate_up_op/", false },
+    { "fused_gate_up_swapped", "VARIANT-001/gate_up_op/", true },
+    { "fused_gate_up_swapped", "VARIANT-001/attention_op/", false },
     { "fused_residual_dropped", "VARIANT-001/router_sets/cuda__fast/p0", true },
     { "kv16_one_past_the_end", "VARIANT-002/attention_op/", true },
     { "kv16_one_past_the_end", "VARIANT-002/attention_op_prompt/", false },
