@@ -41,8 +41,13 @@ bool fal_mutant_is_source(const fal_mutant *m)
 bool fal_mutant_fits(const fal_mutant *m, const char *backend)
 {
     if (!fal_mutant_is_source(m)) return true;
-    if (strcmp(backend, "opencl") == 0) return true;
-    return strcmp(backend, "cuda") == 0 && !m->variant;
+    if (strcmp(backend, "opencl") == 0) return !m->module;
+    return strcmp(backend, "cuda") == 0 && (m->module || !m->variant);
+}
+
+const char *fal_mutant_module(const fal_mutant *m)
+{
+    return m->module ? m->module : m->op;
 }
 
 /* ---- texts -------------------------------------------------------------------------------------------------------- */
@@ -78,7 +83,7 @@ static void add_words(fal_text *t, const char *s, bool cuda)
 
 static const char *file_of(const fal_mutant *m)
 {
-    return m->file ? m->file : m->op;
+    return m->file ? m->file : fal_mutant_module(m);
 }
 
 fal_status fal_mutant_apply(const fal_mutant *m, bool cuda, const char *text, size_t length, char **out, size_t *out_length,
@@ -86,8 +91,9 @@ fal_status fal_mutant_apply(const fal_mutant *m, bool cuda, const char *text, si
 {
     fal_text from = { 0 }, result = { 0 };
     fal_status st = FAL_OK;
+    const bool changes_words = cuda && !m->module; /* what has no twin is written in the words of CUDA */
     if (cuda && m->cu_from) fal_text_add(&from, m->cu_from);
-    else add_words(&from, m->from, cuda);
+    else add_words(&from, m->from, changes_words);
     int n = 0;
     const char *at = NULL;
     for (const char *p = text; from.len && (p = memmem(p, length - (size_t)(p - text), from.data, from.len)) != NULL; p++) {
@@ -101,7 +107,7 @@ fal_status fal_mutant_apply(const fal_mutant *m, bool cuda, const char *text, si
     } else {
         fal_text_add_n(&result, text, (size_t)(at - text));
         if (cuda && m->cu_to) fal_text_add(&result, m->cu_to);
-        else add_words(&result, m->to, cuda);
+        else add_words(&result, m->to, changes_words);
         fal_text_add_n(&result, at + from.len, length - (size_t)(at - text) - from.len);
         if (from.failed || result.failed) st = fal_fail(err, FAL_ERR_MEMORY, NULL, "mutant %s: out of memory", m->id);
     }
@@ -144,11 +150,12 @@ static fal_status write_file(const char *path, const char *text, size_t n, fal_e
     return FAL_OK;
 }
 
-/* The mutant's own op.cu and quant.cuh, one of them changed; quant.cuh is found before the shipped one, being beside it. */
+/* The mutant's own module and the header it takes most from, one of them changed; a header beside the module is found before
+   the shipped one. */
 static fal_status write_one(const fal_mutant *m, const char *root, const char *dir, fal_error *err)
 {
     char path[1024];
-    const char *const names[] = { m->op, "quant" }, *const ends[] = { "cu", "cuh" };
+    const char *const names[] = { fal_mutant_module(m), m->module ? "decode" : "quant" }, *const ends[] = { "cu", "cuh" };
     snprintf(path, sizeof path, "%s/%s", dir, m->id);
     if (mkdir(path, 0777) != 0 && errno != EEXIST)
         return fal_fail(err, FAL_ERR_OUTPUT, NULL, "%s: cannot be made: %s", path, strerror(errno));
@@ -179,7 +186,7 @@ fal_status fal_mutant_write_cuda(const char *root, const char *dir, FILE *list, 
         if (!fal_mutant_is_source(m) || !fal_mutant_fits(m, "cuda")) continue;
         st = write_one(m, root, dir, err);
         if (st) break;
-        fprintf(list, "%s %s\n", m->id, m->op);
+        fprintf(list, "%s %s\n", m->id, fal_mutant_module(m));
         (*n)++;
     }
     return st;

@@ -362,7 +362,7 @@ static fal_status read_cuda(fal_context *ctx, const char *dir, fal_error *err)
         return fal_fail(err, FAL_ERR_BLOCKED, "build the mutants: make mutants", "mutant %s: %s: cannot be read", ctx->mutant->id, path);
     }
     ctx->text = t.data; /* handed over */
-    ctx->code = (fal_other_code){ .op = ctx->mutant->op, .code = ctx->text, .code_size = t.len };
+    ctx->code = (fal_other_code){ .op = fal_mutant_module(ctx->mutant), .code = ctx->text, .code_size = t.len };
     return FAL_OK;
 }
 

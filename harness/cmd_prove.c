@@ -15,7 +15,8 @@ static void list(FILE *f)
     int n;
     const fal_mutant *all = fal_mutant_all(&n);
     for (int i = 0; i < n; i++)
-        fprintf(f, "%-30s %-12s %s%s\n", all[i].id, all[i].op ? all[i].op : all[i].lie ? "backend" : "forward", all[i].what,
+        fprintf(f, "%-30s %-16s %s%s\n", all[i].id,
+                all[i].module ? all[i].module : all[i].op ? all[i].op : all[i].lie ? "backend" : "forward", all[i].what,
                 all[i].equivalent ? "  [equivalent]" : "");
     fprintf(f, "%d mutants\n", n);
 }

@@ -44,7 +44,10 @@ typedef struct {
     const char *op;         /* whose calls can show it; "*" for any; NULL when only forward passes can */
     /* in the source: `from` stands exactly once in opencl/<file>.cl and, its words changed, in cuda/<file>.cu */
     const char *file;       /* NULL for the op's own; "quant" for the prelude as this op has it */
-    const char *variant;    /* NULL for the exact class; "cpu" is OpenCL's alone */
+    const char *variant;    /* NULL for the exact class; "cpu" is OpenCL's alone, "fast" and "fast_kv16" are CUDA's */
+    /* without a twin: `from` stands in cuda/<module>.cu, or in cuda/<file>.cuh as this module has it, word for word */
+    const char *module;     /* of the fused path; NULL for sources that both backends have */
+    bool of_prompt;         /* its kernel runs for several tokens at once, and never for one */
     const char *type;       /* weight type whose calls can show it, or NULL */
     const char *from, *to;
     const char *cu_from, *cu_to; /* where the twin's text differs by more than words; NULL: as above */
@@ -64,6 +67,8 @@ const fal_mutant *fal_mutant_find(const char *id);
 bool fal_mutant_fits(const fal_mutant *m, const char *backend);
 /* what    Whether it is made from the source of a kernel. */
 bool fal_mutant_is_source(const fal_mutant *m);
+/* what    The file of device code that a mutant in a source takes the place of: its module, else its op. */
+const char *fal_mutant_module(const fal_mutant *m);
 
 /* what    The source text of a file with its mutation, for cuda or opencl. text: the file as shipped.
    refuses a pattern that does not stand in the text exactly once: FAL_ERR_INPUT, with how often it does
@@ -78,8 +83,8 @@ fal_status fal_mutant_apply(const fal_mutant *m, bool cuda, const char *text, si
 fal_status fal_mutant_open(const char *id, const char *code_dir, const fal_backend *real, const fal_backend_options *options,
                            const fal_backend **out, fal_context **ctx, fal_error *err);
 
-/* what    Writes what nvcc needs for every source mutant of CUDA: <dir>/<id>/<op>.cu and all headers, from <root>/cuda.
-           *n: how many. Prints one line "<id> <op>" for each to list.
+/* what    Writes what nvcc needs for every source mutant of CUDA: <dir>/<id>/<module>.cu and the header that may be
+           changed, from <root>/cuda. *n: how many. Prints one line "<id> <module>" for each to list.
    refuses FAL_ERR_INPUT for a pattern that does not match, FAL_ERR_OUTPUT */
 fal_status fal_mutant_write_cuda(const char *root, const char *dir, FILE *list, int *n, fal_error *err);
 

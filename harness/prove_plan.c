@@ -10,6 +10,9 @@
 /* Most tokens of a forward pass. Faults that need more are shown by single operations, and so is a fault in a source, for
    which a few short passes stand for the rest. */
 enum { MOST_TOKENS = 64, MOST_OF_SOURCE = 24 };
+/* Most positions before the token of a single attention. The fused kernel gives a warp a second tile of positions from 2,048 on;
+   what is longer than that only takes longer. */
+enum { MOST_PAST = 4096 };
 
 /* Whether a case calls the operation, with weights of the type that matters. */
 static bool calls(const fal_mutant *m, const fal_check *c)
@@ -28,6 +31,26 @@ static bool flows_in(const fal_mutant *m, const char *variant)
     return strcmp(variant, "") == 0 || strcmp(variant, "cpu") == 0 || (m->at | m->needs) == 1u << FAL_SITE_logits;
 }
 
+/* Whether a case runs the kernels of a module of the fused path: those for one token, or those for several at once. A check of
+   one way against the other runs both. */
+static bool runs_module(const fal_mutant *m, const fal_check *c)
+{
+    if (c->observe == FAL_OBSERVE_OP) {
+        const bool many = c->n_shapes > 0 && fal_params_number(&c->shapes[0], "n_tokens", 1) > 1;
+        return many == m->of_prompt && (c->n_shapes == 0 || fal_params_number(&c->shapes[0], "first_pos", 0) < MOST_PAST);
+    }
+    return c->decode != m->of_prompt || (c->against == FAL_AGAINST_SELF && !c->again);
+}
+
+/* Forward passes that show a fault in a source. Only those of a variant's own are also asked for what is left of a token: the
+   one that it chooses, and equal bits of equal requests. */
+static bool shows_source(const fal_mutant *m, const fal_case *k)
+{
+    const fal_check *c = k->check;
+    if (!m->module) return k->n_tokens <= MOST_OF_SOURCE && !c->again && c->n_greedy == 0;
+    return runs_module(m, c) && k->n_tokens <= (c->again ? MOST_TOKENS : MOST_OF_SOURCE);
+}
+
 bool fal_prove_sees(const fal_mutant *m, const fal_case *k, const char *border_variant)
 {
     if (k->blocked || !fal_mutant_fits(m, k->backend)) return false;
@@ -38,11 +61,11 @@ bool fal_prove_sees(const fal_mutant *m, const fal_case *k, const char *border_v
     const bool planted = source ? strcmp(k->variant, m->variant ? m->variant : "") == 0 : *k->variant || !*border_variant;
     if (!once && !planted) return false;
     switch (c->observe) {
-    case FAL_OBSERVE_OP: return (source || m->before || m->after) && calls(m, c);
+    case FAL_OBSERVE_OP: return (source || m->before || m->after) && calls(m, c) && (!m->module || runs_module(m, c));
     case FAL_OBSERVE_FORWARD:
     case FAL_OBSERVE_TEACHER:
     case FAL_OBSERVE_PINNED:
-        if (source) return k->n_tokens <= MOST_OF_SOURCE && !c->again && c->n_greedy == 0;
+        if (source) return shows_source(m, k);
         return m->flow && flows_in(m, k->variant) && k->n_tokens <= (c->against == FAL_AGAINST_SELF ? 2 * MOST_TOKENS : MOST_TOKENS);
     case FAL_OBSERVE_PRELOAD:
         return strcmp(c->judge, "device_bytes") == 0 ? m->lie == FAL_LIE_EXPANDS

@@ -10,13 +10,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { ID_COLUMN = 30, WHERE_COLUMN = 18, FALSIFIER_COLUMN = 50 };
+enum { ID_COLUMN = 30, WHERE_COLUMN = 26, FALSIFIER_COLUMN = 50 };
 
 /* ---- table -------------------------------------------------------------------------------------------------------- */
 
 static void where_text(const fal_mutant *m, char *text, size_t size)
 {
-    snprintf(text, size, "%s%s%s%s%s", m->op ? strcmp(m->op, "*") == 0 ? "any op" : m->op : m->lie ? "backend" : "forward",
+    const char *op = m->module ? m->module : m->op;
+    snprintf(text, size, "%s%s%s%s%s", op ? strcmp(op, "*") == 0 ? "any op" : op : m->lie ? "backend" : "forward",
              m->variant ? ":" : "", m->variant ? m->variant : "", m->type ? " " : "", m->type ? m->type : "");
 }
 
@@ -152,6 +153,7 @@ static json_t *row_json(const fal_matrix *m, const fal_proof_row *r)
                           fal_mutant_is_source(r->mutant) ? "source" : "border", "proof", fal_proof_name(r->proof), "named_by", r->mutant->named_by,
                           "cases", r->n_cases, "cases_that_kill", r->n_killed, "falsifiers_that_look", r->n_falsifiers, "killed_by", killers);
     json_object_set_new(j, "op", r->mutant->op ? json_string(r->mutant->op) : json_null());
+    if (r->mutant->module) json_object_set_new(j, "module", json_string(r->mutant->module));
     json_object_set_new(j, "variant", r->mutant->variant ? json_string(r->mutant->variant) : json_null());
     if (r->mutant->equivalent) json_object_set_new(j, "equivalent_because", json_string(r->mutant->equivalent));
     if (r->odd >= 0) {

@@ -10,13 +10,13 @@ fi
 mkdir -p "$dir"
 "$program" prove --write-sources "$dir" >"$dir/list"
 one='
-nvcc=$1 dir=$2 arch=$3 id=$4 op=$5
+nvcc=$1 dir=$2 arch=$3 id=$4 module=$5
 flags="-std=c++17 -O3 -fmad=false -ftz=false -prec-div=true -prec-sqrt=true --fatbin -arch=$arch"
 sum=$(cat "$dir/$id/"* cuda/*.cuh | sha256sum)" $flags $("$nvcc" --version | tail -n 1)"
 [ -s "$dir/$id.fatbin" ] && [ "$(cat "$dir/$id.sum" 2>/dev/null)" = "$sum" ] && exit 0
 rm -f "$dir/$id.fatbin"
 printf "  %-8s %s\n" MUTANT "$id"
-"$nvcc" $flags -I"$dir/$id" -Icuda -o "$dir/$id.fatbin" "$dir/$id/$op.cu" >"$dir/$id.log" 2>&1 || { cat "$dir/$id.log" >&2; echo "mutants: $id does not build" >&2; exit 255; }
+"$nvcc" $flags -I"$dir/$id" -Icuda -o "$dir/$id.fatbin" "$dir/$id/$module.cu" >"$dir/$id.log" 2>&1 || { cat "$dir/$id.log" >&2; echo "mutants: $id does not build" >&2; exit 255; }
 echo "$sum" >"$dir/$id.sum"
 '
 xargs -P "${JOBS:-$(nproc)}" -L 1 sh -c "$one" mutants "$nvcc" "$dir" "$arch" <"$dir/list"

@@ -16,7 +16,7 @@ Suite *fal_suite_mutant(void);
 /* Rule: at least 40 faults, each with one place, a falsifier that names it, and, when equivalent, a reason. */
 START_TEST(catalogue_is_whole)
 {
-    int n, n_sources = 0;
+    int n, n_sources = 0, n_fused = 0;
     const fal_mutant *all = fal_mutant_all(&n);
     ck_assert_int_ge(n, 40);
     for (int i = 0; i < n; i++) {
@@ -25,17 +25,24 @@ START_TEST(catalogue_is_whole)
         ck_assert_msg(m->what && strlen(m->what) > 10, "%s says nothing", m->id);
         ck_assert_msg(m->named_by && m->named_by[0] == 'F', "%s is named by nobody", m->id);
         ck_assert_msg(source + lies + (calls || flows) == 1, "%s is planted in several places or none", m->id);
-        ck_assert_msg(!source || (m->op && m->to && strcmp(m->from, m->to) != 0), "%s changes nothing", m->id);
+        ck_assert_msg(!source || (fal_mutant_module(m) && m->to && strcmp(m->from, m->to) != 0), "%s changes nothing", m->id);
+        const bool fused = m->variant && strncmp(m->variant, "fast", 4) == 0;
+        ck_assert_msg(!m->module == !fused && (!m->module || source), "%s: module and variant are not of the fused path together", m->id);
+        ck_assert_msg(!m->module || !m->file || strcmp(m->file, "decode") == 0, "%s: %s.cuh is not what modules are written with", m->id, m->file);
+        ck_assert_msg(!m->of_prompt || m->module, "%s: only kernels of the fused path are for a prompt alone", m->id);
         ck_assert_msg(!calls || m->op, "%s changes calls of no operation", m->id);
         ck_assert_msg(flows == (m->at != 0), "%s flows nowhere", m->id);
-        ck_assert_msg(!m->by_chance || (source && strstr(m->from, "barrier") && !strstr(m->to, "barrier")), "%s is no race", m->id);
+        const char *barrier = m->module ? "__syncthreads" : "barrier";
+        ck_assert_msg(!m->by_chance || (source && strstr(m->from, barrier) && !strstr(m->to, barrier)), "%s is no race", m->id);
         ck_assert_msg(!m->seen_by || m->equivalent, "%s is no equivalent", m->id);
         ck_assert_msg(!m->equivalent || strlen(m->equivalent) > 20, "%s has no reason", m->id);
         ck_assert_msg(strlen(m->id) < 64 && strspn(m->id, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(m->id), "%s is no name", m->id);
         ck_assert_ptr_eq(fal_mutant_find(m->id), m); /* ids are unique */
-        n_sources += source;
+        n_sources += source && !m->module;
+        n_fused += fused;
     }
     ck_assert_int_ge(n_sources, 40);
+    ck_assert_int_ge(n_fused, 20);
     ck_assert_ptr_null(fal_mutant_find("no_such_mutant"));
 }
 END_TEST
@@ -51,7 +58,7 @@ static char *read_all(const char *path, size_t *n)
     return text;
 }
 
-/* Rule: every pattern stands once in both sources, and the text with the fault differs there alone. */
+/* Rule: every pattern stands once in each source that has it, and the text with the fault differs there alone. */
 START_TEST(every_pattern_matches_once)
 {
     int n;
@@ -59,8 +66,8 @@ START_TEST(every_pattern_matches_once)
     for (int i = 0; i < n; i++) {
         const fal_mutant *m = &all[i];
         for (int cuda = 0; fal_mutant_is_source(m) && cuda < 2; cuda++) {
-            if (cuda && !fal_mutant_fits(m, "cuda")) continue;
-            const char *name = m->file ? m->file : m->op;
+            if (!fal_mutant_fits(m, cuda ? "cuda" : "opencl")) continue;
+            const char *name = m->file ? m->file : fal_mutant_module(m);
             char path[128], *out = NULL, *text = NULL;
             size_t length = 0, n_out = 0, same = 0;
             fal_error err = { 0 };
@@ -75,7 +82,7 @@ START_TEST(every_pattern_matches_once)
             while (same < length && same < n_out && text[same] == out[same]) same++;
             ck_assert_msg(same < length, "%s changes nothing in %s", m->id, path);
             const char *from = cuda && m->cu_from ? m->cu_from : m->from, *to = cuda && m->cu_to ? m->cu_to : m->to;
-            if (!cuda) ck_assert_msg(n_out + strlen(from) == length + strlen(to), "%s changes more than its text", m->id);
+            if (!cuda || m->module) ck_assert_msg(n_out + strlen(from) == length + strlen(to), "%s changes more than its text", m->id);
             free(out);
             free(text);
         }
@@ -189,6 +196,10 @@ START_TEST(refusals_stay)
     ck_assert_int_eq(fal_mutant_open("no_such", NULL, &fal_reference_backend, &options, &table, &ctx, &err), FAL_ERR_USAGE);
     err = (fal_error){ 0 };
     ck_assert_int_eq(fal_mutant_open("residual_dropped", NULL, &fal_reference_backend, &options, &table, &ctx, &err), FAL_ERR_USAGE);
+    err = (fal_error){ 0 };
+    ck_assert_int_eq(fal_mutant_open("fused_scale_missing", NULL, &fal_opencl_backend, &options, &table, &ctx, &err), FAL_ERR_USAGE);
+    ck_assert_msg(strstr(err.message, "fused_scale_missing") && strstr(err.message, "opencl"), "%s", err.message);
+    ck_assert(fal_mutant_fits(fal_mutant_find("fused_scale_missing"), "cuda"));
 }
 END_TEST
 
@@ -314,11 +325,11 @@ START_TEST(cuda_sources_are_written)
     for (int i = 0; i < n_all; i++) {
         if (!fal_mutant_is_source(&all[i]) || !fal_mutant_fits(&all[i], "cuda")) continue;
         n_fit++;
-        snprintf(path, sizeof path, "%s %s\n", all[i].id, all[i].op);
+        snprintf(path, sizeof path, "%s %s\n", all[i].id, fal_mutant_module(&all[i]));
         ck_assert_msg(strstr(list, path) != NULL, "%s is not listed", all[i].id);
-        const char *const ends[] = { "cu", "cuh" };
+        const char *const ends[] = { "cu", "cuh" }, *header = all[i].module ? "decode" : "quant";
         for (int k = 0; k < 2; k++) {
-            snprintf(path, sizeof path, "%s/%s/%s.%s", dir, all[i].id, k ? "quant" : all[i].op, ends[k]);
+            snprintf(path, sizeof path, "%s/%s/%s.%s", dir, all[i].id, k ? header : fal_mutant_module(&all[i]), ends[k]);
             ck_assert_msg(unlink(path) == 0, "%s is not there", path);
         }
         snprintf(path, sizeof path, "%s/%s", dir, all[i].id);

@@ -1,6 +1,7 @@
 /* Tests of proofs: which cases can see a mutant, what the matrix says of survivors and blind falsifiers, and what a run
    takes from it. */
 #include "harness/evidence.h"
+#include "harness/options.h"
 #include "harness/prove.h"
 
 #include <check.h>
@@ -161,6 +162,150 @@ START_TEST(sees_what_it_can)
         const bool seen = fal_prove_sees(fal_mutant_find(sights[_i].id), &s.cases[i], "cpu");
         ck_assert_msg(seen == (sights[_i].cases >> i & 1), "%s: case %d (%s)", sights[_i].id, i, s.cases[i].id);
     }
+}
+END_TEST
+
+/* ---- the fused path ----------------------------------------------------------------------------------------------- */
+
+/* The plan of the project's own contracts on the shipped model, for a card that is only said to be there. */
+typedef struct {
+    fal_options options;
+    fal_contract_set *set;
+    fal_probes *probes;
+    fal_plan *plan;
+} world;
+
+static void world_of_card(world *w)
+{
+    char *argv[] = { "prove", "--backend", "cuda", "--require", "cuda", NULL };
+    const char *const folder[] = { "contracts" };
+    fal_diagnoses diag = { 0 };
+    fal_error err = { 0 };
+    *w = (world){ 0 };
+    ck_assert_msg(fal_options_parse(5, argv, FAL_FOR_PROVE, &w->options, &err) == FAL_OK, "%s", err.message);
+    ck_assert_msg(fal_contract_set_load(folder, 1, &w->set, &diag, &err) == FAL_OK, "%s", err.message);
+    fal_diagnoses_free(&diag);
+    w->probes = fal_probes_make();
+    ck_assert_ptr_nonnull(w->probes);
+    for (int i = 0; i < w->probes->n; i++) {
+        fal_probe *p = &w->probes->items[i];
+        p->state = FAL_PROBE_FOUND;
+        p->n = 1;
+        p->devices[0] = (fal_device_info){ .slug = "a-card" };
+    }
+    const fal_plan_in in = { .contracts = w->set, .probes = w->probes, .options = &w->options,
+                             .model = "falsifiers/models/austen-moe-Q4_K_M.gguf" };
+    ck_assert_msg(fal_plan_make(&in, &w->plan, &err) == FAL_OK, "%s", err.message);
+}
+
+static void free_world(world *w)
+{
+    fal_plan_free(w->plan);
+    free(w->probes);
+    fal_contract_set_free(w->set);
+    fal_options_free(&w->options);
+}
+
+static bool is_fused(const char *variant)
+{
+    return variant && strncmp(variant, "fast", 4) == 0;
+}
+
+/* Rule: a fault in the fused path is planted in cases of its variant alone, in moderate number, and the falsifier that names
+   it looks; no other fault in a source is planted there. */
+START_TEST(fused_faults_stay_in_their_variant)
+{
+    world w;
+    world_of_card(&w);
+    int n_mutants;
+    const fal_mutant *all = fal_mutant_all(&n_mutants);
+    for (int m = 0; m < n_mutants; m++) {
+        int n_passes = 0, n_named = 0;
+        if (!fal_mutant_is_source(&all[m])) continue;
+        for (int i = 0; i < w.plan->n_cases; i++) {
+            const fal_case *k = &w.plan->cases[i];
+            if (!fal_prove_sees(&all[m], k, "")) continue;
+            ck_assert_msg(is_fused(k->variant) == (all[m].module != NULL), "%s is planted in %s", all[m].id, k->id);
+            if (!all[m].module) continue;
+            ck_assert_msg(strcmp(k->backend, "cuda") == 0 && strcmp(k->variant, all[m].variant) == 0, "%s is planted in %s", all[m].id, k->id);
+            n_named += strcmp(k->falsifier->id, all[m].named_by) == 0;
+            n_passes += k->check->observe != FAL_OBSERVE_OP;
+        }
+        if (all[m].module) ck_assert_msg(n_named > 0 && n_passes <= 20, "%s: %d passes, %d cases of who names it", all[m].id, n_passes, n_named);
+    }
+    free_world(&w);
+}
+END_TEST
+
+/* Rule: every check of the fused path that judges results has a fault of its own variant to see. */
+START_TEST(fused_checks_have_something_to_see)
+{
+    world w;
+    world_of_card(&w);
+    int n_mutants, n_checks = 0;
+    const fal_mutant *all = fal_mutant_all(&n_mutants);
+    for (int f = 0; f < w.set->n_contracts; f++) {
+        if (strcmp(w.set->contracts[f]->stem, "qwen3-moe-forward-gpu-v1") != 0) continue;
+        for (int i = 0; i < w.set->contracts[f]->n_falsifiers; i++) {
+            const fal_falsifier *v = &w.set->contracts[f]->falsifiers[i];
+            if (!strstr(v->id, "-VARIANT-")) continue;
+            for (int c = 0; c < v->n_checks; c++) {
+                int n = 0;
+                for (int k = 0; k < w.plan->n_cases; k++)
+                    for (int m = 0; m < n_mutants && w.plan->cases[k].falsifier == v && strcmp(w.plan->cases[k].check->name, v->checks[c].name) == 0; m++)
+                        n += all[m].module && fal_prove_sees(&all[m], &w.plan->cases[k], "");
+                ck_assert_msg(n > 0, "%s/%s sees no fault", v->id, v->checks[c].name);
+                n_checks++;
+            }
+        }
+    }
+    ck_assert_int_ge(n_checks, 20);
+    free_world(&w);
+}
+END_TEST
+
+static const struct {
+    const char *id, *contains; /* of the case */
+    bool seen;
+} fused_sights[] = {
+    { "fused_scale_missing", "VARIANT-001/greedy/", true },
+    { "fused_scale_missing", "VARIANT-001/same_bits/", true },
+    { "fused_scale_missing", "VARIANT-001/decode_prefill/cuda__fast/p2", true },
+    { "fused_scale_missing", "VARIANT-001/decode_prefill/cuda__fast/p4", false }, /* 103 tokens */
+    { "fused_scale_missing", "head_dim=128,first_pos=4095/", true },
+    { "fused_scale_missing", "head_dim=128,first_pos=32767/", false },
+    { "fused_residual_dropped", "VARIANT-001/attention_op/", false }, /* the op runs another kernel */
+    { "fused_residual_dropped", "VARIANT-001/gate_up_op/", false },
+    { "fused_gate_up_swapped", "VARIANT-001/gate_up_op/", true },
+    { "fused_gate_up_swapped", "VARIANT-001/attention_op/", false },
+    { "fused_residual_dropped", "VARIANT-001/router_sets/cuda__fast/p0", true },
+    { "kv16_one_past_the_end", "VARIANT-002/attention_op/", true },
+    { "kv16_one_past_the_end", "VARIANT-002/attention_op_prompt/", false },
+    { "kv16_one_past_the_end", "VARIANT-002/attention_of_prompt/", false },
+    { "kv16_one_past_the_end", "VARIANT-002/same_bits/", true },
+    { "kv16_prompt_last_value_lost", "VARIANT-002/attention_op_prompt/", true },
+    { "kv16_prompt_last_value_lost", "VARIANT-002/attention_of_prompt/cuda__fast_kv16/p0", true },
+    { "kv16_prompt_last_value_lost", "VARIANT-002/attention_op/", false },
+    { "kv16_prompt_last_value_lost", "VARIANT-002/same_bits/", false }, /* token by token */
+    { "kv16_prompt_last_value_lost", "VARIANT-002/decode_prefill/cuda__fast_kv16/p2", true },
+};
+
+/* Rule: of a variant's cases those are chosen that run the module, none of them long. */
+START_TEST(fused_faults_are_looked_for_where_they_run)
+{
+    world w;
+    world_of_card(&w);
+    const fal_mutant *m = fal_mutant_find(fused_sights[_i].id);
+    int n = 0, n_seen = 0;
+    for (int i = 0; i < w.plan->n_cases; i++) {
+        const fal_case *k = &w.plan->cases[i];
+        if (!strstr(k->id, fused_sights[_i].contains) || strcmp(k->variant, m->variant) != 0) continue;
+        n++;
+        n_seen += fal_prove_sees(m, k, "");
+    }
+    ck_assert_msg(n > 0, "no case is like %s", fused_sights[_i].contains);
+    ck_assert_msg(fused_sights[_i].seen ? n_seen > 0 : n_seen == 0, "%s: %d of %d cases like %s", m->id, n_seen, n, fused_sights[_i].contains);
+    free_world(&w);
 }
 END_TEST
 
@@ -394,7 +539,11 @@ Suite *fal_suite_prove(void)
 {
     Suite *s = suite_create("prove");
     TCase *t = tcase_create("proofs");
+    tcase_set_timeout(t, 30);
     tcase_add_loop_test(t, sees_what_it_can, 0, sizeof sights / sizeof sights[0]);
+    tcase_add_test(t, fused_faults_stay_in_their_variant);
+    tcase_add_test(t, fused_checks_have_something_to_see);
+    tcase_add_loop_test(t, fused_faults_are_looked_for_where_they_run, 0, sizeof fused_sights / sizeof fused_sights[0]);
     tcase_add_test(t, reference_is_observed_once);
     tcase_add_test(t, killed_by_name_is_proven);
     tcase_add_test(t, survivor_fails);
