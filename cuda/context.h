@@ -65,7 +65,7 @@ struct fal_context {
     int n_programs;
     fal_cu_variant variant;
     int n_multiprocessors, shared_limit;
-    bool is_recording;
+    bool is_recording, is_blocking;
     bool overlaps; /* launches in blocks of FAL_CU_GROUP */
     uint64_t live_bytes, peak_bytes;
 };

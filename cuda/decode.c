@@ -411,7 +411,8 @@ fal_status fal_cu_decode_start(fal_session *s, int32_t token, fal_error *err)
 fal_status fal_cu_decode_tokens(fal_session *s, int n, fal_error *err)
 {
     fal_status st = FAL_OK;
-    for (int i = 0; st == FAL_OK && i < n; i++) st = fal_cu_graph_launch(s->ctx, s->decode->token, err);
+    for (int i = 0; st == FAL_OK && i < n; i++)
+        st = fal_cu_is_blocking(s->ctx) ? token_kernels(s, s->decode, NULL, err) : fal_cu_graph_launch(s->ctx, s->decode->token, err);
     return st;
 }
 

@@ -56,6 +56,7 @@ fal_status fal_cu_decode_check_taps(const fal_session *s, const fal_taps *taps, 
 
 bool fal_cu_decode_is_watched(const fal_session *s, const fal_taps *taps)
 {
+    if (fal_cu_is_blocking(s->ctx)) return true;
     if (!taps) return false;
     if (taps->forced || taps->pinned) return true;
     for (int i = 0; i < FAL_N_SITES; i++) {

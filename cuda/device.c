@@ -28,6 +28,11 @@ fal_cu_variant fal_cu_variant_of(const fal_context *ctx)
     return ctx->variant;
 }
 
+bool fal_cu_is_blocking(const fal_context *ctx)
+{
+    return ctx->is_blocking;
+}
+
 int fal_cu_multiprocessors(const fal_context *ctx)
 {
     return ctx->n_multiprocessors;
@@ -53,6 +58,7 @@ fal_status fal_cu_open(const fal_backend_options *options, fal_context **out, fa
     if (!ctx) return fal_fail(err, FAL_ERR_MEMORY, NULL, "cuda: no memory for a context");
     ctx->variant = variant;
     ctx->instead = o->instead;
+    ctx->is_blocking = o->blocking;
     while (fal_cu_fatbins[ctx->n_programs].op) ctx->n_programs++;
     ctx->programs = calloc((size_t)ctx->n_programs + 1, sizeof *ctx->programs);
     if (!ctx->programs) {

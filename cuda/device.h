@@ -32,6 +32,7 @@ extern const char *const fal_cu_variants[]; /* NULL-terminated, "" first */
 typedef enum { FAL_CU_EXACT, FAL_CU_FAST, FAL_CU_FAST_KV16 } fal_cu_variant;
 fal_cu_variant fal_cu_variant_of(const fal_context *ctx);
 /* what    Multiprocessors, and the most shared memory that a block may ask for. */
+bool fal_cu_is_blocking(const fal_context *ctx); /* every kernel is waited for: a graph would hide which one failed */
 int fal_cu_multiprocessors(const fal_context *ctx);
 size_t fal_cu_shared_limit(const fal_context *ctx);
 

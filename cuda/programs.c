@@ -96,6 +96,15 @@ static fal_status allow_shared(fal_context *ctx, fal_cu_kernel *k, size_t bytes,
     return FAL_OK;
 }
 
+/* Waits for the kernel that was queued last. */
+static fal_status wait_for(fal_context *ctx, const char *name, fal_error *err)
+{
+    const fal_cu_result code = ctx->api.cuStreamSynchronize(ctx->queue);
+    if (code == FAL_CU_SUCCESS) return FAL_OK;
+    return fal_fail(err, FAL_ERR_DEVICE, "compute-sanitizer tells more about it", "cuda: kernel %s failed: %s (%d)", name,
+                    fal_cu_code_name(&ctx->api, code), code);
+}
+
 static fal_status launch(fal_context *ctx, const char *op, const char *how, const char *type, const fal_cu_shape *shape,
                          const fal_cu_arg *args, size_t n_args, fal_error *err)
 {
@@ -124,7 +133,7 @@ static fal_status launch(fal_context *ctx, const char *op, const char *how, cons
                         fal_cu_code_name(&ctx->api, code), code);
     if (ctx->is_recording) k->n_recorded++;
     else k->n_launches++;
-    return FAL_OK;
+    return ctx->is_blocking && !ctx->is_recording ? wait_for(ctx, name, err) : FAL_OK;
 }
 
 void fal_cu_overlap(fal_context *ctx, bool on)

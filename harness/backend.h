@@ -78,6 +78,7 @@ typedef struct {
     const char *variant; /* one of the backend's variants: "" for the exact class, "cpu" (opencl) for barrier-free kernels, "fast"
                             and "fast_kv16" (cuda) for the fused decode path, "kv16" (reference) for the mirror of an
                             f16 KV cache; a backend refuses one it lacks */
+    bool blocking; /* waits for every kernel, so that a fault is told where it is made and not where somebody waits next */
     bool dry; /* no device: what the host would ask of one is counted, and nothing runs (can_run_dry) */
     const char *cache_dir; /* where built programs may be kept; NULL for none */
     const char *candidate, *op; /* of the backend "candidate": the file on trial, and the operation that it computes */

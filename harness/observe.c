@@ -91,7 +91,7 @@ fal_status fal_observe_open_device(fal_observe_state *s, const fal_spec *spec, f
 
     fal_observe_close(s);
     fal_observe_mark(s, "opening backend %s", b->name);
-    const fal_backend_options options = { .device = device, .variant = variant, .dry = dry, .candidate = spec->candidate, .op = spec->op };
+    const fal_backend_options options = { .device = device, .variant = variant, .blocking = spec->blocking, .dry = dry, .candidate = spec->candidate, .op = spec->op };
     const fal_status st = *mutant ? fal_mutant_open(mutant, spec->mutant_code, b, &options, &b, &s->ctx, err)
                                   : b->open(&options, &s->ctx, err);
     if (st) {

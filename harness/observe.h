@@ -25,6 +25,7 @@ typedef struct {
     /* throughput: context, n_tokens, runs, n_ctx in `with`; preload: n_ctx */
     const char *out;                        /* observation file to write */
     const char *mutant, *mutant_code;       /* the fault to plant, and the folder of built mutants; NULL for none */
+    bool blocking;                          /* the device is waited for after every kernel */
     bool nvtx;                              /* forward passes are marked op by op for a profiler */
 } fal_spec;
 
@@ -57,6 +58,7 @@ typedef struct {
     fal_error error;        /* from the observer, or what killed it: signal, last op, tail of stderr */
     char log_tail[1024];    /* last bytes of the observer's stderr, untrusted */
     double seconds;
+    bool device_fault;      /* CRASHED, and the observer lived to tell: the device failed, not the process */
 } fal_outcome;
 
 /* A file and its digest. Whoever meets the very same file again need not read all of it again. */

@@ -370,7 +370,15 @@ static void check_file(const fal_spec *spec, fal_outcome *out)
    not count as deaths, since a kernel that does not build is one, too, and says nothing about the others. */
 static void end_after_fault(fal_observer *o, fal_outcome *out)
 {
+    fal_text t = { 0 };
+    const fal_error told = out->error;
+    fal_text_add(&t, told.message);
+    add_place(&t, o);
+    out->error = (fal_error){ 0 };
+    fal_fail_contract(&out->error, FAL_ERR_DEVICE, told.contract[0] ? told.contract : NULL, told.hint[0] ? told.hint : NULL, "%s", fal_text_str(&t));
+    fal_text_free(&t);
     out->kind = FAL_OUTCOME_CRASHED;
+    out->device_fault = true;
     read_log(o);
     end(o);
 }

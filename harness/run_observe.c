@@ -91,6 +91,7 @@ static void observe(fal_run_parts *r, int i, bool second, const char *path, fal_
     *outcome = (fal_outcome){ .kind = FAL_OUTCOME_ERROR };
     spec.out = path;
     spec.nvtx = r->options->nvtx;
+    spec.blocking = r->blocking;
     const int needs[] = { planned->inputs, planned->pin };
     for (int n = 0; n < 2; n++) {
         if (needs[n] < 0) continue;
@@ -111,6 +112,34 @@ static void observe(fal_run_parts *r, int i, bool second, const char *path, fal_
     if (o) fal_observer_run(o, &spec, r->options->timeout_s, r->options->stop, outcome);
 }
 
+/* A fault of a device is told by whoever waits next. The same again, in a process of its own that waits for every kernel,
+   names the one that made it. Not for mutants, whose faults are known, nor beyond the first few: one kernel fails often. */
+enum { MOST_NAMED = 4 };
+static void name_kernel(fal_run_parts *r, int i, fal_outcome *out)
+{
+    const fal_plan_spec *planned = &r->run.plan->specs[i];
+    const fal_spec *s = &planned->spec;
+    if (!out->device_fault || s->mutant || s->candidate || r->options->once || r->n_named >= MOST_NAMED ||
+        (r->options->stop && *r->options->stop))
+        return;
+    r->n_named++;
+    char *path = file_path(r, i, "-blocking");
+    fal_outcome again = { .kind = FAL_OUTCOME_ERROR };
+    r->blocking = true;
+    observe(r, i, true, path, &again);
+    r->blocking = false;
+    fal_text t = { 0 };
+    const fal_error told = out->error, *best = again.kind == FAL_OUTCOME_DONE ? &told : &again.error;
+    fal_text_add(&t, best->message);
+    if (best == &told) fal_text_add(&t, "; it does not fail when every kernel is waited for");
+    else fal_text_addf(&t, "; first told as: %s", told.message);
+    out->error = (fal_error){ 0 };
+    fal_fail_contract(&out->error, told.code, told.contract[0] ? told.contract : NULL, best->hint[0] ? best->hint : NULL, "%s", fal_text_str(&t));
+    fal_text_free(&t);
+    if (path) unlink(path);
+    free(path);
+}
+
 void fal_run_observe(fal_run_parts *r, int i)
 {
     fal_observed *o = &r->observed[i];
@@ -118,6 +147,7 @@ void fal_run_observe(fal_run_parts *r, int i)
     int n = 0;
     do observe(r, i, r->run.plan->specs[i].attempt > 0, o->path, &o->outcome);
     while (o->outcome.kind == FAL_OUTCOME_DONE && ++n < r->options->repeat);
+    name_kernel(r, i, &o->outcome);
     o->done = true;
 }
 

@@ -32,6 +32,8 @@ typedef struct {
     char *folder;
     fal_model *model;
     fal_known_file known; /* the model's file and digest */
+    bool blocking; /* now: every kernel is waited for */
+    int n_named;   /* faults of devices of which the kernel was looked for */
     bool failed_already; /* for --fail-fast */
 } fal_run_parts;
 

@@ -104,6 +104,7 @@ json_t *fal_spec_to_json(const fal_spec *s)
     ok = set(j, s->fill, "fill", s->fill ? json_string(s->fill) : NULL) && ok;
     ok = set(j, s->n_seeds, "seeds", seeds_to_json(s)) && ok;
     ok = set(j, s->spoil, "spoil", s->spoil ? json_string(s->spoil) : NULL) && ok;
+    ok = set(j, s->blocking, "blocking", json_true()) && ok;
     ok = set(j, s->nvtx, "nvtx", json_true()) && ok;
     ok = set(j, s->mutant, "mutant", s->mutant ? json_string(s->mutant) : NULL) && ok;
     ok = set(j, s->mutant_code, "mutant_code", s->mutant_code ? json_string(s->mutant_code) : NULL) && ok;
@@ -250,7 +251,7 @@ static void read_params(reader *r, const char *field, fal_params *out)
 static void check_fields(reader *r)
 {
     static const char *const fields[] = { "kind", "backend", "variant", "device", "model", "candidate", "requests", "n_greedy", "decode", "taps",
-                                          "inputs", "pin", "op", "shape", "with", "then", "fill", "seeds", "spoil", "nvtx", "mutant",
+                                          "inputs", "pin", "op", "shape", "with", "then", "fill", "seeds", "spoil", "blocking", "nvtx", "mutant",
                                           "mutant_code", "out" };
     const char *name;
     json_t *v;
@@ -288,6 +289,9 @@ static void read_spec(reader *r, fal_spec *s)
     else s->n_greedy = (int)json_integer_value(n_greedy);
     if (decode && !json_is_boolean(decode)) bad(r, "decode", "true or false");
     s->decode = json_is_true(decode);
+    const json_t *blocking = json_object_get(r->j, "blocking");
+    if (blocking && !json_is_boolean(blocking)) bad(r, "blocking", "true or false");
+    s->blocking = json_is_true(blocking);
     const json_t *nvtx = json_object_get(r->j, "nvtx");
     if (nvtx && !json_is_boolean(nvtx)) bad(r, "nvtx", "true or false");
     s->nvtx = json_is_true(nvtx);

@@ -80,6 +80,7 @@ struct fal_context {
     fal_device_info info;
     size_t max_alloc;
     bool is_cpu;       /* variant "cpu" */
+    bool is_blocking;
     char options[128]; /* of every fal_cl_built */
     char *cache_dir;   /* NULL for none */
     const fal_other_code *instead; /* of the text of one op, or NULL */

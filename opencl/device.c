@@ -34,6 +34,7 @@ fal_status fal_cl_open(const fal_backend_options *options, fal_context **out, fa
     if (!ctx) return fal_fail(err, FAL_ERR_MEMORY, NULL, "opencl: no memory for a context");
     ctx->is_cpu = is_cpu;
     ctx->instead = o->instead;
+    ctx->is_blocking = o->blocking;
     st = fal_cl_load_api(&ctx->api, err);
     if (st == FAL_OK) st = fal_cl_find_devices(&ctx->api, &list, &n, err);
     if (st != FAL_OK) goto out;

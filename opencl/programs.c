@@ -257,6 +257,15 @@ static fal_status give_args(fal_context *ctx, fal_cl_kernel *k, const fal_cl_arg
     return FAL_OK;
 }
 
+/* Waits for the kernel that was queued last. */
+static fal_status wait_for(fal_context *ctx, const char *name, fal_error *err)
+{
+    const fal_cl_int code = ctx->api.clFinish(ctx->queue);
+    if (code == FAL_CL_SUCCESS) return FAL_OK;
+    return fal_fail(err, FAL_ERR_DEVICE, "Oclgrind tells more about it", "opencl: kernel %s failed: %s (%d)", name,
+                    fal_cl_code_name(code), code);
+}
+
 fal_status fal_cl_launch(fal_context *ctx, const char *op, const char *how, const char *type, size_t n_groups,
                          const fal_cl_arg *args, size_t n_args, fal_error *err)
 {
@@ -273,5 +282,5 @@ fal_status fal_cl_launch(fal_context *ctx, const char *op, const char *how, cons
         return fal_fail(err, FAL_ERR_DEVICE, NULL, "opencl: launch of %s over %zu work-items failed: %s (%d)", k->name,
                         global, fal_cl_code_name(code), code);
     k->n_launches++;
-    return FAL_OK;
+    return ctx->is_blocking ? wait_for(ctx, k->name, err) : FAL_OK;
 }

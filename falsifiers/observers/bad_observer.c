@@ -138,6 +138,13 @@ static void behave(const fal_spec *spec, const char *how, char *progress)
         exit(0);
     } else if (strcmp(how, "blocked") == 0)
         say("{\"status\":\"blocked\",\"message\":\"no such device\",\"hint\":\"plug it in\"}\n");
+    else if (strcmp(how, "late") == 0)
+        say(spec->blocking ? "{\"status\":\"device\",\"message\":\"kernel rope failed\"}\n"
+                           : "{\"status\":\"device\",\"message\":\"waiting failed\"}\n");
+    else if (strcmp(how, "hasty") == 0 && !spec->blocking)
+        say("{\"status\":\"device\",\"message\":\"waiting failed\"}\n");
+    else if (strcmp(how, "hasty") == 0 && observe_well(spec, spec->backend))
+        say_ok();
     else if (strcmp(how, "device") == 0)
         say("{\"status\":\"device\",\"message\":\"ecc error\"}\n");
     else if (strcmp(how, "refuse") == 0)

@@ -133,7 +133,9 @@ static const struct {
     { "garbage", FAL_ERROR, "" },
     { "no_file", FAL_ERROR, "" },
     { "truncated", FAL_ERROR, "" },
-    { "device", FAL_CRASHED, "ecc error" },
+    { "device", FAL_CRASHED, "ecc error, last seen at r0 blk.2.attn" },
+    { "late", FAL_CRASHED, "kernel rope failed, last seen at r0 blk.2.attn; first told as: waiting failed" },
+    { "hasty", FAL_CRASHED, "waiting failed, last seen at r0 blk.2.attn; it does not fail when every kernel is waited for" },
     { "blocked", FAL_BLOCKED, "no such device" },
     { "refuse", FAL_FALSIFIED, "token 99" },
 };
