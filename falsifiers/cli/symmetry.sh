@@ -38,6 +38,7 @@ fal_xx_point_at	how the driver of CUDA takes arguments
 fal_xx_text	sources travel in the program for OpenCL alone
 fal_xx_largest	an OpenCL device may hold less in one buffer than in all
 fal_xx_variant_of	tells the fused variants of CUDA apart
+fal_xx_is_blocking	for the fused variants
 fal_xx_multiprocessors	for the fused variants
 fal_xx_shared_limit	for the fused variants
 fal_xx_launch_shaped	for the fused variants
