@@ -30,6 +30,7 @@ static void catch_signals(void)
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is found by the check of each write, and no half of it stays */
     signal(SIGPIPE, SIG_IGN); /* a reader that left is found by the check of stdout */
 }
 

@@ -385,6 +385,14 @@ sed -i 's/judge: rel_l3/jugde: rel_l2/' "$work/broken/contracts/rmsnorm-kernel-v
 expect 3 run --root "$work/broken"
 says err "rmsnorm-kernel-v1.yaml:"
 
+# ---- a file that may not grow: told as such, and no half of it stays ----
+mkdir "$work/full"
+(ulimit -f 4000 && exec "$program" synth --shape qwen3-coder-30b-a3b --out "$work/full/big.gguf" >"$work/out" 2>"$work/err")
+status=$?
+[ $status = 8 ] && ok || bad "synth on a full disk: exit $status, expected 8"
+says err "big.gguf:"
+[ -z "$(ls -A "$work/full")" ] && ok || bad "synth on a full disk leaves $(ls "$work/full")"
+
 # ---- colour only on request ----
 run plan --no-probe -k $few --color always
 if grep -q "$(printf '\033')" "$work/out"; then ok; else bad "--color always gives no colour"; fi
