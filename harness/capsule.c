@@ -321,7 +321,7 @@ static bool check_judge(const source *s, const fal_capsule *c)
 #include "falsifiers/judgements.def"
     };
     const bool own = strcmp(c->judge, "rows") == 0 || strcmp(c->judge, "sets") == 0;
-    bool known = own;
+    bool known = own || strcmp(c->judge, "written") == 0 || strcmp(c->judge, "inside") == 0;
     for (size_t i = 0; i < sizeof judgements / sizeof judgements[0] && !known; i++)
         known = strcmp(judgements[i], c->judge) == 0;
     if (!known) return bad(s, "judge", "there is no judgement named '%s'", c->judge);

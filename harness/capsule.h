@@ -2,6 +2,7 @@
 #ifndef FAL_CAPSULE_H
 #define FAL_CAPSULE_H
 
+#include "harness/fixture.h"
 #include "harness/judge.h"
 #include "harness/observe.h"
 
@@ -33,8 +34,9 @@ typedef struct {
     int n_shape;
     fal_capsule_array arrays[FAL_CAPSULE_ARRAYS]; /* inputs */
     int n_arrays;
-    char judge[24];  /* "rows": largest relative L2 of a row of `output`; "sets": rows of ids that differ as sets; else a
-                        judgement of the contracts for ops */
+    char judge[24];  /* "rows": largest relative L2 of a row of `output`; "sets": rows of ids that differ as sets; "written":
+                        elements of any output that were never written or are not finite; "inside": whatever was done
+                        beside the answer, or in its place; else a judgement of the contracts for ops */
     char output[12]; /* of rows and sets: the output that is judged */
     fal_limit limit; /* without a basis */
     fal_capsule_value with[FAL_CAPSULE_VALUES];
@@ -96,7 +98,7 @@ size_t fal_capsule_row(const fal_capsule *c, const char *output);
 /* what    The original index of unit i along an axis. */
 int64_t fal_capsule_original(const fal_capsule *c, char axis, int i);
 
-/* ---- making: capsule_make.c --------------------------------------------------------------------------------------- */
+/* ---- making: capsule_make.c, capsule_make_op.c --------------------------------------------------------------------------------------- */
 
 /* what    The call of the op at a site of a forward pass, fed with what the reference fed it: all tokens of a request, the
            whole weight. Borrows from model and reference. limit: of the local error.
@@ -109,6 +111,16 @@ const fal_tensor *fal_capsule_weight(const fal_model *m, fal_site site, int laye
    refuses a check whose judgement looks at more than one call: FAL_ERR_NOTHING */
 fal_status fal_capsule_from_op(const fal_observation *o, int request, const fal_check *check, fal_capsule **out, fal_error *err);
 
+/* what    Whether a check's judgement looks at one call at a time. */
+bool fal_capsule_is_one_call(const fal_check *check);
+/* what    Judges the call as the check says.
+   refuses a check with more values than a capsule holds: FAL_ERR_NOTHING */
+fal_status fal_capsule_judge_as(fal_capsule *c, const fal_check *check, fal_error *err);
+/* what    The call that a fixture, which is filled and outlives the capsule, would make. Borrows its inputs; judge, output and
+           limit are left to the caller.
+   refuses a call with more values than a capsule holds: FAL_ERR_NOTHING */
+fal_status fal_capsule_from_fixture(const fal_fixture *f, uint64_t seed, fal_capsule **out, fal_error *err);
+
 /* what    Notes the RMS of every row of the judged output of an uncut call, from what the reference gave. False when memory
            ran out. */
 bool fal_capsule_take_scale(fal_capsule *c, const fal_obs_tensor *want);
@@ -118,7 +130,8 @@ bool fal_capsule_take_scale(fal_capsule *c, const fal_obs_tensor *want);
 /* Two observers and a folder for their files. */
 typedef struct {
     const char *program, *tmp, *backend, *variant, *device;
-    double timeout_s;
+    const char *candidate; /* the file on trial, for backend "candidate"; else NULL */
+    double timeout_s;      /* of one call; may be changed between trials */
     const volatile int *stop;
     fal_observer *reference, *trial;
     char *folder;

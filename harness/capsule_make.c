@@ -1,4 +1,4 @@
-/* Making capsules: the call of one op out of a forward pass, or out of an observation of one op. */
+/* Making capsules of the calls of one op out of a forward pass. */
 #include "harness/capsule.h"
 
 #include "harness/fixture.h"
@@ -305,80 +305,4 @@ fal_status fal_capsule_from_forward(const fal_model *m, const fal_observation *r
     }
     fal_capsule_free(k.c);
     return fal_fail(err, err && err->code ? err->code : FAL_ERR_MEMORY, NULL, "no memory for a capsule");
-}
-
-/* ---- from an observation of one op -------------------------------------------------------------------------------- */
-
-static bool take_values(const fal_params *p, fal_capsule_value *to, int *n)
-{
-    for (int i = 0; i < p->n_params; i++) {
-        if (*n == FAL_CAPSULE_VALUES || strlen(p->params[i].name) >= sizeof to->name) return false;
-        fal_capsule_value *const v = &to[(*n)++];
-        snprintf(v->name, sizeof v->name, "%s", p->params[i].name);
-        if (!p->params[i].text)
-            v->number = p->params[i].number;
-        else if (strlen(p->params[i].text) >= sizeof v->text)
-            return false;
-        else
-            snprintf(v->text, sizeof v->text, "%s", p->params[i].text);
-    }
-    return true;
-}
-
-/* The shape as it ran: what only shaped the inputs is of no more use. */
-static bool take_shape(const json_t *params, fal_capsule *c)
-{
-    static const char *const inputs_only[] = { "fill",       "x_scale",         "x_shift",  "up_value",
-                                               "gate_value", "weights_uniform", "w_ones",   "tokens_first",
-                                               "same_v",     "future_noise",    "freq_base" };
-    const char *name;
-    json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)params, name, v)
-    {
-        bool skip = false;
-        for (size_t i = 0; i < sizeof inputs_only / sizeof inputs_only[0]; i++)
-            skip |= strcmp(name, inputs_only[i]) == 0;
-        if (skip) continue;
-        if (c->n_shape == FAL_CAPSULE_VALUES) return false;
-        fal_capsule_value *const x = &c->shape[c->n_shape++];
-        snprintf(x->name, sizeof x->name, "%s", name);
-        if (json_is_string(v))
-            snprintf(x->text, sizeof x->text, "%s", json_string_value(v));
-        else
-            x->number = json_number_value(v);
-    }
-    return true;
-}
-
-fal_status fal_capsule_from_op(const fal_observation *o, int request, const fal_check *check, fal_capsule **out,
-                               fal_error *err)
-{
-    const json_t *const about = json_array_get(json_object_get(o->about, "requests"), (size_t)request);
-    const json_t *const seed = json_object_get(about, "seed");
-    char prefix[32];
-    if (check->then.n_params > 0 || check->again || check->against == FAL_AGAINST_SELF)
-        return fal_fail(err, FAL_ERR_NOTHING, NULL, "judgement %s compares several calls, and a capsule holds one",
-                        check->judge);
-    fal_capsule *const c = calloc(1, sizeof *c);
-    if (!c) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for a capsule");
-    snprintf(c->op, sizeof c->op, "%s", check->op);
-    snprintf(c->judge, sizeof c->judge, "%s", check->judge);
-    c->limit = check->limit;
-    c->limit.basis = NULL;
-    c->limit.has_warn = false;
-    c->columns = 1;
-    c->seed = json_is_string(seed) ? strtoull(json_string_value(seed), NULL, 10) : (uint64_t)json_integer_value(seed);
-    bool ok = take_shape(json_object_get(about, "params"), c) && take_values(&check->with, c->with, &c->n_with);
-    snprintf(prefix, sizeof prefix, "r%d.in.", request);
-    for (int i = 0; i < o->n_tensors && ok; i++) {
-        const fal_obs_tensor *const t = &o->tensors[i];
-        if (strncmp(t->name, prefix, strlen(prefix)) != 0) continue;
-        ok = fal_capsule_add(c, t->name + strlen(prefix), t->dtype, t->n_dims, t->ne, t->data);
-    }
-    if (ok) {
-        *out = c;
-        return FAL_OK;
-    }
-    fal_capsule_free(c);
-    return fal_fail(err, FAL_ERR_NOTHING, NULL, "the call has more values than a capsule holds");
 }

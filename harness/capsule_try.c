@@ -118,6 +118,47 @@ static void judge_own(const fal_capsule *c, const fal_capsule_outputs *o, fal_at
              a->fails ? "breaks the limit" : "is within the limit", c->limit.value);
 }
 
+/* Elements of all outputs that still hold what they were filled with, or are not finite. */
+static void judge_written(const fal_capsule_outputs *o, fal_attempt *a)
+{
+    static const unsigned char poison[4] = { 0xff, 0xff, 0xff, 0xff };
+    double n = 0;
+    size_t elements = 0;
+    for (int i = 0; i < o->got->n_tensors; i++) {
+        const fal_obs_tensor *const t = &o->got->tensors[i];
+        if (strncmp(t->name, "out.", 4) != 0 && strncmp(t->name, "r0.out.", 7) != 0) continue;
+        for (size_t e = 0; e < t->n; e++) {
+            const bool empty = memcmp((const unsigned char *)t->data + e * sizeof poison, poison, sizeof poison) == 0;
+            if (!empty && fal_row_valid(fal_row_whole(t), e)) continue;
+            if (n++ < 1) a->element = e;
+        }
+        elements += t->n;
+    }
+    a->metric = "elements never written or not finite";
+    a->value = n;
+    a->fails = n > 0;
+    a->observed = elements > 0;
+    snprintf(a->reason, sizeof a->reason, "%.0f of %zu elements were never written or are not finite", n, elements);
+}
+
+/* What was done beside the answer; or in its place, which is told by the candidate's side of the process border. */
+static void judge_inside(const fal_capsule_outputs *o, fal_attempt *a)
+{
+    a->metric = "breaches";
+    const json_t *const ran = o->got ? json_object_get(o->got->about, "ran") : NULL;
+    const char *const breaches = json_string_value(json_object_get(ran, "breaches"));
+    const fal_error *const e = &a->outcome.error;
+    const bool refused = a->outcome.kind == FAL_OUTCOME_REFUSED && strncmp(e->message, "the candidate ", 14) == 0;
+    if (!o->got && !refused) return;
+    a->observed = true;
+    a->fails = breaches || refused;
+    a->value = a->fails;
+    snprintf(a->reason, sizeof a->reason, "%s%.480s", breaches ? "beside its answer: " : "",
+             breaches  ? breaches
+             : refused ? e->message
+                       : "nothing was done beside the answer");
+}
+
 /* By the judgement of the contract; a relative one must also fail by the measure of the whole row. */
 static void judge_by_contract(const fal_capsule *c, const fal_capsule_outputs *o, fal_attempt *a)
 {
@@ -157,6 +198,14 @@ static void judge_by_contract(const fal_capsule *c, const fal_capsule_outputs *o
     a->fails = !limit_holds(&c->limit, worst_row(c, got, want, "y", &at));
 }
 
+static void judge(const fal_capsule *c, const fal_capsule_outputs *o, fal_attempt *a)
+{
+    if (strcmp(c->judge, "inside") == 0) judge_inside(o, a);
+    else if (strcmp(c->judge, "written") == 0) judge_written(o, a);
+    else if (is_own(c)) judge_own(c, o, a);
+    else judge_by_contract(c, o, a);
+}
+
 /* ---- running ------------------------------------------------------------------------------------------------------ */
 
 /* The reference, or the variant of it that performs the declared arithmetic. */
@@ -165,6 +214,19 @@ static const char *mirror_of(const fal_capsule *c)
     for (int i = 0; i < c->n_with; i++)
         if (strcmp(c->with[i].name, "mirror") == 0) return c->with[i].text;
     return "";
+}
+
+/* An observer gives up after a few deaths. A candidate may hang in any of hundreds of trials, and the next one is to be asked
+   all the same: the time of all of them is what is limited. */
+static void renew(fal_bench *b, const fal_outcome *o)
+{
+    fal_error ignored = { 0 };
+    fal_observer *fresh = NULL;
+    const bool lost =
+        o->kind == FAL_OUTCOME_TIMED_OUT || o->kind == FAL_OUTCOME_CRASHED || o->kind == FAL_OUTCOME_NOT_RUN;
+    if (!b->candidate || !lost || fal_observer_make(b->program, &fresh, &ignored) != FAL_OK) return;
+    fal_observer_free(b->trial);
+    b->trial = fresh;
 }
 
 static void take_device(const fal_observation *o, fal_attempt *a)
@@ -194,6 +256,7 @@ void fal_capsule_try(fal_bench *b, const fal_capsule *c, fal_attempt *a, fal_cap
                           .backend = b->backend,
                           .variant = b->variant,
                           .device = b->device ? b->device : "",
+                          .candidate = b->candidate,
                           .op = c->op,
                           .shape = fal_capsule_params(c->shape, c->n_shape, shape_params),
                           .fill = "gauss",
@@ -207,6 +270,7 @@ void fal_capsule_try(fal_bench *b, const fal_capsule *c, fal_attempt *a, fal_cap
             spec.backend = "reference";
             spec.variant = mirror_of(c);
             spec.device = "";
+            spec.candidate = NULL;
             spec.out = want;
             fal_observer_run(b->reference, &spec, b->timeout_s, b->stop, &reference);
             if (reference.kind != FAL_OUTCOME_DONE)
@@ -214,11 +278,11 @@ void fal_capsule_try(fal_bench *b, const fal_capsule *c, fal_attempt *a, fal_cap
             else if (fal_observation_open(got, &o.got, err) == FAL_OK &&
                      fal_observation_open(want, &o.want, err) == FAL_OK) {
                 take_device(o.got, a);
-                if (is_own(c))
-                    judge_own(c, &o, a);
-                else
-                    judge_by_contract(c, &o, a);
+                judge(c, &o, a);
             }
+        } else {
+            if (strcmp(c->judge, "inside") == 0) judge_inside(&o, a);
+            renew(b, &a->outcome);
         }
     }
     if (!a->reason[0]) snprintf(a->reason, sizeof a->reason, "%.500s", err->message);

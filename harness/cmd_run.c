@@ -43,7 +43,7 @@ static void look_into(fal_run *run, const fal_prepared *p, const fal_cmd_env *en
     if (p->options.no_bisect || fal_counts_failed(&run->tally.all) == 0) return;
     if (p->options.capsules) fal_text_add(&folder, p->options.capsules);
     else fal_text_addf(&folder, "%s/capsules", p->paths.evidence);
-    const fal_aftermath_in in = { .program = env->program, .tmp = env->tmp, .folder = fal_text_str(&folder), .contracts = p->contracts,
+    const fal_aftermath_in in = { .program = env->program, .tmp = env->tmp, .folder = fal_text_str(&folder), .contracts = p->contracts, .candidate = p->options.candidate,
                                   .timeout_s = p->options.timeout_s, .stop = env->stop, .progress = env->err_is_terminal ? env->err : NULL };
     if (!folder.failed) fal_aftermath_make(run, &in, after);
     fal_text_free(&folder);

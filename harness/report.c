@@ -208,10 +208,10 @@ static void print_failure(const fal_case *k, const fal_result *r, const fal_repo
     fputc('\n', f);
     if (r->capsule) {
         fprintf(f, "    %-10s ", "replay");
-        fal_report_put(f, o->invoked);
-        fputs(" replay ", f);
-        fal_report_put(f, r->capsule);
+        fal_report_replay(r, o, f);
         fputc('\n', f);
+    } else if (r->no_capsule[0]) {
+        put_lines(f, "no capsule", r->no_capsule, 1, false);
     }
 }
 

@@ -31,6 +31,8 @@ json_t *fal_report_plan_json(const fal_plan *plan, const fal_report_options *o);
 
 /* what    The command line that runs this case alone, quoted for a shell, without a newline. */
 void fal_report_reproduction(const fal_case *k, const fal_report_options *o, FILE *f);
+/* what    The command line that replays the capsule of a result (r->capsule is not NULL), likewise. */
+void fal_report_replay(const fal_result *r, const fal_report_options *o, FILE *f);
 
 /* ---- shared by the report files ----------------------------------------------------------------------------- */
 

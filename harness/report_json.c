@@ -35,6 +35,7 @@ static json_t *case_json(const fal_run *run, const fal_case *k, const fal_result
                                       fal_json_number(v->got), "want", fal_json_number(v->want)));
     if (v->detail[0]) json_object_set_new(j, "detail", fal_json_text(v->detail));
     if (r->capsule) json_object_set_new(j, "capsule", fal_json_text(r->capsule));
+    if (!r->capsule && r->no_capsule[0]) json_object_set_new(j, "no_capsule", fal_json_text(r->no_capsule));
     if (r->waiver) json_object_set_new(j, "waiver", fal_waiver_json(r->waiver));
     if (r->log_tail) json_object_set_new(j, "log_tail", fal_json_text(r->log_tail));
     if (r->trial) json_object_set(j, "trial", r->trial);

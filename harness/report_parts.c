@@ -157,6 +157,16 @@ static void put_option(FILE *f, const char *name, const char *value)
     put_word(f, value);
 }
 
+void fal_report_replay(const fal_result *r, const fal_report_options *o, FILE *f)
+{
+    put_word(f, o->invoked);
+    fputs(" replay ", f);
+    put_word(f, r->capsule);
+    if (!o->options->candidate) return;
+    put_option(f, "candidate", o->options->candidate);
+    if (o->options->device) put_option(f, "device", o->options->device);
+}
+
 void fal_report_reproduction(const fal_case *k, const fal_report_options *o, FILE *f)
 {
     put_word(f, o->invoked);

@@ -15,6 +15,7 @@ typedef struct {
     json_t *ran;          /* about.ran of the observation under trial, or NULL */
     char *capsule;        /* file that holds the failing call, or NULL; and its digest */
     char capsule_sha256[65];
+    char no_capsule[200]; /* why a candidate's failing call could not be kept; empty when nobody tried, or it was */
     const fal_waiver *waiver; /* that made it waived, or NULL */
     json_t *trial;        /* about.trial of it, or NULL */
     json_t *throughput;   /* about.throughput of it, or NULL: times, clocks and bandwidth are evidence too */

@@ -125,6 +125,71 @@ build $cheats/does_nothing.c
 try 3 rmsnorm "$so"
 says err "it has no function: fal_candidate_rmsnorm"
 
+# ---- capsules: a failing call is kept, and replays on this kernel, another one and a backend ----
+# replays STATUS CAPSULE ARGS...
+replays() {
+    want=$1
+    shift
+    "$program" replay "$@" >"$work/out" 2>"$work/err" </dev/null
+    status=$?
+    [ $status = "$want" ] && ok || bad "replay $*: exit $status, expected $want: $(tail -n 1 "$work/err")"
+}
+capsule_of() { find "$work/caps" -name "$1*.capsule" 2>/dev/null | head -n 1; } # ID-CHECK
+build $cheats/first_calls_only.c
+try 1 rmsnorm "$so" -k 'FALSIFY-TRIAL-00[17]' --capsules "$work/caps"
+says out "no capsule no call of this case fails when it is made by itself"
+says out "no capsule it takes several calls to see this"
+[ -z "$(capsule_of FALSIFY)" ] && ok || bad "a call that does not fail by itself was kept"
+build $broken/counts_twice.c
+try 1 moe_down "$so" -k FALSIFY-TRIAL-001 -k 'FALSIFY-MOE-DISPATCH-008' --capsules "$work/caps"
+line=$(grep -m 1 '^    replay ' "$work/out" | sed 's/^ *replay *//')
+capsule=$(capsule_of FALSIFY-TRIAL-001-answers)
+case $line in *" replay $capsule --candidate $so") ok ;; *) bad "replay line: $line" ;; esac
+grep -q "\"file\": \"$(basename "$capsule")\"" "$work"/evidence/FALSIFY-TRIAL-001/candidate-counts-twice-*.json && ok || bad "the evidence does not name the capsule"
+sh -c "$line" >"$work/out" 2>"$work/err" </dev/null
+[ $? = 1 ] && ok || bad "the replay line: $(tail -n 1 "$work/err")"
+says out "still fails"
+says out "the file that failed"
+says out "sha256   $(sha256sum "$so" | cut -c 1-64)"
+says out " n_tokens=1 n_in=512 n_out=1 n_expert=1 n_expert_used=1 " # two blocks are the fewest that fail
+[ -n "$(capsule_of FALSIFY-MOE-DISPATCH-008-op_error)" ] && ok || bad "the contract's own case left no capsule"
+replays 2 "$capsule"
+says err "give it with --candidate: counts_twice.so"
+replays 0 "$capsule" --backend reference
+build $examples/moe_matmul.c
+replays 0 "$capsule" --candidate "$so"
+says out "not the file that failed, which was counts_twice.so, sha256 "
+replays 0 "$capsule" --candidate "$so" --backend reference --json
+grep -q '"is_the_one_that_failed": false' "$work/out" && ok || bad "replay --json of a candidate"
+replays 2 "$capsule" --candidate "$so" --candidate "$so"
+replays 2 "$capsule" --backend candidate
+replays 2 "$capsule" --candidate "$work/k.txt"
+replays 3 "$capsule" --candidate "$work/none.so"
+# smaller calls end the process or never end: that is no failure of the same kind, and holds up nobody
+build $broken/crashes_when_small.c
+start=$(date +%s)
+try 1 moe_down "$so" -k 'FALSIFY-MOE-DISPATCH-008/op_error/*n_tokens=2,*' --timeout 20 --capsules "$work/caps/small"
+[ $(($(date +%s) - start)) -lt 120 ] && ok || bad "shrinking a candidate that hangs took $(($(date +%s) - start)) s"
+replays 5 "$capsule" --candidate "$so" --timeout 5
+says out "the candidate died of SIGSEGV (11)"
+replays 1 "$(capsule_of FALSIFY-MOE-DISPATCH-008-op_error-candidate-crashes)" --candidate "$so"
+says out " n_tokens=2 "
+says out " n_expert=1 n_expert_used=1 "
+# what is done beside an answer, or in its place
+for f in strays:FALSIFY-TRIAL-004:'beside its answer: wrote behind array y' edits_input:FALSIFY-TRIAL-003:'changed input array x' \
+    writes_samples:FALSIFY-TRIAL-002:'never written' calls_reference:FALSIFY-TRIAL-001:'a system call that a candidate may not make'; do
+    rest=${f#*:}
+    build $cheats/${f%%:*}.c
+    try 1 rmsnorm "$so" -k "${rest%%:*}" --capsules "$work/caps/${f%%:*}"
+    replays 1 "$work/caps/${f%%:*}"/*.capsule --candidate "$so"
+    says out "still fails: "
+    says out "${rest#*:}"
+    says out " n_tokens=1 "
+    replays 0 "$work/caps/${f%%:*}"/*.capsule --backend reference
+done
+try 1 rmsnorm "$so" -k FALSIFY-TRIAL-001 --no-bisect --capsules "$work/caps/none"
+[ ! -e "$work/caps/none" ] && ok || bad "--no-bisect left a capsule"
+
 # ---- usage ----
 build $broken/slow.c
 try 2 rmsnorn "$so"
@@ -154,6 +219,10 @@ if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k 
     caught $cheats/edits_input.cl add "003"
     only "003"
     caught $cheats/leaves_tail.cl add "002"
+    try 1 add $cheats/leaves_tail.cl -k FALSIFY-TRIAL-002 --capsules "$work/caps/tail"
+    replays 1 "$work/caps/tail"/*.capsule --candidate $cheats/leaves_tail.cl
+    says out "never written"
+    replays 0 "$work/caps/tail"/*.capsule --backend opencl
     try 3 add $broken/no_launch.cl
     says err "no line 'falsify-launch:"
     try 1 add $broken/no_field.cl -k 'FALSIFY-TRIAL-001'

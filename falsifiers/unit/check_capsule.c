@@ -221,6 +221,52 @@ START_TEST(ids_keep_what_they_point_at)
 }
 END_TEST
 
+/* Rule: a fixture's call is the call that its capsule makes, and only judgements of one call are taken. */
+START_TEST(a_fixture_is_a_call)
+{
+    fal_fixture *f = NULL;
+    fal_error err = { 0 };
+    fal_context *ctx = NULL;
+    fal_capsule *c = NULL;
+    const fal_params shape = { calls[_i].shape, calls[_i].n_shape };
+    ck_assert_int_eq(fal_fixture_make(calls[_i].op, &shape, "gauss", 11, NULL, NULL, &f, &err), FAL_OK);
+    ck_assert_int_eq(fal_fixture_fill(f, &err), FAL_OK);
+    ck_assert_msg(fal_capsule_from_fixture(f, 11, &c, &err) == FAL_OK, "%s", err.message);
+    ck_assert_uint_eq(c->seed, 11);
+    ck_assert_double_eq(c->columns, 1);
+    snprintf(c->output, sizeof c->output, "%s", calls[_i].output);
+    size_t n;
+    double *y = run(c, &n);
+    fal_capsule_free(c); /* borrows, so the fixture's arrays are still there */
+    ck_assert_int_eq(fal_reference_backend.open(NULL, &ctx, &err), FAL_OK);
+    ck_assert_int_eq(fal_fixture_run(f, &fal_reference_backend, ctx, &err), FAL_OK);
+    fal_reference_backend.close(ctx);
+    const fal_buffer *out = fal_fixture_buffer(f, calls[_i].output);
+    ck_assert_uint_eq(out->n, n);
+    for (size_t i = 0; i < n; i++)
+        ck_assert(!(fabs(y[i] - (out->dtype == FAL_DTYPE_I32 ? ((int32_t *)out->data)[i]
+                                                             : (double)((float *)out->data)[i])) > 0));
+    free(y);
+    fal_fixture_free(f);
+}
+END_TEST
+
+START_TEST(only_single_calls_are_kept)
+{
+    const fal_param x_scale[] = { { "x_scale", 2, NULL } };
+    fal_check check = { .judge = "rel_l2", .against = FAL_AGAINST_REFERENCE };
+    ck_assert(fal_capsule_is_one_call(&check));
+    check.then = (fal_params){ x_scale, 1 };
+    ck_assert(!fal_capsule_is_one_call(&check));
+    check.then.n_params = 0;
+    check.against = FAL_AGAINST_SELF;
+    ck_assert(!fal_capsule_is_one_call(&check));
+    check.against = FAL_AGAINST_NONE;
+    check.again = true;
+    ck_assert(!fal_capsule_is_one_call(&check));
+}
+END_TEST
+
 /* ---- files --------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -400,6 +446,56 @@ START_TEST(the_reference_never_fails)
 }
 END_TEST
 
+/* Rule: the judgements of what a candidate does beside its answer come back from a file, find nothing in the reference, and
+   one that has no output is not asked for one. */
+START_TEST(judgements_of_candidates_come_back)
+{
+    static const char *const judges[] = { "inside", "written" };
+    fal_bench bench = { .program = FAL_PROGRAM, .tmp = "/tmp", .backend = "reference", .variant = "", .timeout_s = 60 };
+    kept f;
+    fal_capsule *c = NULL;
+    fal_error err = { 0 };
+    fal_attempt a;
+    keep_file(&f, 1);
+    snprintf(f.c->judge, sizeof f.c->judge, "%s", judges[_i]);
+    f.c->output[0] = '\0';
+    ck_assert_int_eq(fal_capsule_write(f.c, NULL, f.path, &err), FAL_OK);
+    ck_assert_msg(fal_capsule_open(f.path, &c, NULL, &err) == FAL_OK, "%s", err.message);
+    ck_assert_str_eq(c->judge, judges[_i]);
+    ck_assert_int_eq(fal_bench_open(&bench, &err), FAL_OK);
+    fal_capsule_try(&bench, c, &a, NULL);
+    ck_assert_msg(a.observed && !a.fails && !(a.value > 0), "%s", a.reason);
+    fal_bench_close(&bench);
+    fal_capsule_free(c);
+    fal_capsule_free(f.c);
+    unlink(f.path);
+}
+END_TEST
+
+/* Rule: a candidate that cannot be had gives no answer, which is no failure, also when it was asked often. */
+START_TEST(no_candidate_is_no_answer)
+{
+    fal_bench bench = { .program = FAL_PROGRAM,
+                        .tmp = "/tmp",
+                        .backend = "candidate",
+                        .variant = "",
+                        .candidate = "/nonexistent/k.so",
+                        .timeout_s = 60 };
+    fal_error err = { 0 };
+    fal_attempt a;
+    fal_capsule *c = make(&calls[1]);
+    snprintf(c->judge, sizeof c->judge, "inside");
+    ck_assert_int_eq(fal_bench_open(&bench, &err), FAL_OK);
+    for (int i = 0; i < 5; i++) {
+        fal_capsule_try(&bench, c, &a, NULL);
+        ck_assert(!a.observed && !a.fails);
+        ck_assert_msg(strstr(a.reason, "/nonexistent/k.so"), "%s", a.reason);
+    }
+    fal_bench_close(&bench);
+    fal_capsule_free(c);
+}
+END_TEST
+
 Suite *fal_suite_capsule(void)
 {
     Suite *s = suite_create("capsule");
@@ -407,10 +503,14 @@ Suite *fal_suite_capsule(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, a_part_is_part_of_the_whole, 0, N_CALLS);
     tcase_add_test(t, ids_keep_what_they_point_at);
+    tcase_add_loop_test(t, a_fixture_is_a_call, 0, N_CALLS);
+    tcase_add_test(t, only_single_calls_are_kept);
     tcase_add_loop_test(t, a_file_comes_back, 0, N_CALLS);
     tcase_add_loop_test(t, bad_files_are_refused, 0, (int)(sizeof spoilt / sizeof spoilt[0]));
     tcase_add_test(t, changed_bytes_are_noticed);
     tcase_add_loop_test(t, the_reference_never_fails, 0, N_CALLS);
+    tcase_add_loop_test(t, judgements_of_candidates_come_back, 0, 2);
+    tcase_add_test(t, no_candidate_is_no_answer);
     suite_add_tcase(s, t);
     return s;
 }
