@@ -155,16 +155,11 @@ static how judge_fit(const fit *f)
     return sqrt(f->sum_noise / f->n) < FAR_BETTER ? BETTER : BEYOND;
 }
 
-/* What of a declaration has an effect on these inputs: codes of activations have partners in quantised weights alone, and
-   those of Q8_0 have theirs in blocks of 32. */
+/* What of a declaration has an effect on these inputs. */
 static fal_arithmetic effective(const fal_evidence_in *in, const fal_arithmetic *a)
 {
-    fal_arithmetic out = fal_error_model_relevant(in->check->op, a);
     const json_t *const params = json_object_get(fal_about_request(in->got, 0), "params");
-    const char *type = json_string_value(json_object_get(params, "type"));
-    if (has_codes(&out) && type) out.activation = fal_mirror_activation((uint32_t)fal_type_by_name(type), out.activation);
-    if (out.sum == FAL_SUM_I32 && !has_codes(&out)) out.sum = FAL_SUM_F32;
-    return out;
+    return fal_error_model_effective(in->check->op, json_string_value(json_object_get(params, "type")), a);
 }
 
 /* ---- other arithmetic that would explain it ----------------------------------------------------------------------- */

@@ -257,6 +257,23 @@ fal_arithmetic fal_error_model_relevant(const char *op, const fal_arithmetic *a)
     return out;
 }
 
+fal_arithmetic fal_error_model_effective(const char *op, const char *type, const fal_arithmetic *a)
+{
+    fal_arithmetic out = fal_error_model_relevant(op, a);
+    const bool codes = out.activation == FAL_ACTIVATION_Q8_0 || out.activation == FAL_ACTIVATION_Q8_K;
+    if (codes && type) out.activation = fal_mirror_activation((uint32_t)fal_type_by_name(type), out.activation);
+    if (out.sum == FAL_SUM_I32 && out.activation != FAL_ACTIVATION_Q8_0 && out.activation != FAL_ACTIVATION_Q8_K)
+        out.sum = FAL_SUM_F32;
+    return out;
+}
+
+bool fal_error_model_has(const char *op)
+{
+    int i = 0;
+    while (i < N_MODELS && strcmp(models[i].op, op) != 0) i++;
+    return i < N_MODELS && models[i].make;
+}
+
 const char *fal_error_model_output(const char *op)
 {
     return strcmp(op, "router") == 0 ? "weights" : "y";

@@ -26,6 +26,11 @@ bool fal_error_model_make(const fal_op_case *c, int request, const fal_arithmeti
 void fal_error_model_free(fal_error_model *m);
 /* what    What of a declaration has an effect on an op: the rest is as in *base. */
 fal_arithmetic fal_error_model_relevant(const char *op, const fal_arithmetic *a);
+/* what    The same, for weights of a type (its name, or NULL): codes of activations have partners in quantised weights alone,
+           those of Q8_0 have theirs in blocks of 32, and without codes there are no sums of codes. */
+fal_arithmetic fal_error_model_effective(const char *op, const char *type, const fal_arithmetic *a);
+/* what    Whether the op computes anything that could round. */
+bool fal_error_model_has(const char *op);
 /* what    The name of the output that the model is of. */
 const char *fal_error_model_output(const char *op);
 

@@ -8,7 +8,44 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_FILE = 256 << 20 };
+
 /* ---- the file -------------------------------------------------------------------------------------------------------- */
+
+char *fal_candidate_read(const char *path, size_t *n)
+{
+    FILE *f = fopen(path, "rb");
+    char *bytes = NULL;
+    long size = 0;
+    if (!f) return NULL;
+    if (fseek(f, 0, SEEK_END) == 0 && (size = ftell(f)) >= 0 && size <= MAX_FILE && fseek(f, 0, SEEK_SET) == 0)
+        bytes = malloc((size_t)size + 1);
+    *n = bytes ? fread(bytes, 1, (size_t)size, f) : 0;
+    if (bytes && *n != (size_t)size) {
+        free(bytes);
+        bytes = NULL;
+    }
+    if (bytes) bytes[*n] = '\0';
+    fclose(f);
+    return bytes;
+}
+
+/* Digest and declaration are of the same bytes. */
+static fal_status read_file(fal_candidate_file *file, fal_error *err)
+{
+    size_t n = 0;
+    fal_error why = { 0 };
+    fal_status st = fal_sha256_file(file->path, file->sha256, err); /* says best why a file cannot be read */
+    if (st) return st;
+    char *bytes = fal_candidate_read(file->path, &n);
+    if (!bytes)
+        return fal_fail(err, FAL_ERR_INPUT, NULL, "%.200s: it cannot be read, or has more than 256 MiB", file->path);
+    st = fal_sha256(bytes, n, file->sha256, err);
+    if (!st && fal_declaration_find(bytes, n, &file->declared, &why))
+        st = fal_fail(err, why.code, why.hint, "%.200s: %s", file->path, why.message);
+    free(bytes);
+    return st;
+}
 
 fal_status fal_candidate_look(const char *path, fal_candidate_file *out, fal_error *err)
 {
@@ -28,7 +65,7 @@ fal_status fal_candidate_look(const char *path, fal_candidate_file *out, fal_err
         return fal_fail(err, FAL_ERR_USAGE, "harness/candidate.h says what each of them must hold",
                         "--candidate %.200s: expected a file that ends in .so, .cl, .cubin or .ptx", path);
     *out = (fal_candidate_file){ .form = forms[i].form, .path = path, .backend = forms[i].backend };
-    return fal_sha256_file(path, out->sha256, err);
+    return read_file(out, err);
 }
 
 void fal_candidate_name_device(const fal_candidate_file *file, fal_device_info *device)

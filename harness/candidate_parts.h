@@ -3,6 +3,7 @@
 #define FAL_CANDIDATE_PARTS_H
 
 #include "harness/backend.h"
+#include "harness/declaration.h"
 #include "harness/fenced.h"
 
 typedef enum { FAL_FORM_SO, FAL_FORM_CL, FAL_FORM_CUDA } fal_form;
@@ -13,10 +14,14 @@ typedef struct {
     const char *path;
     const char *backend; /* whose devices it runs on: "reference" (the CPU) for a shared object, "opencl", "cuda" */
     char sha256[65];
+    fal_declaration declared;
 } fal_candidate_file;
 
-/* what    Finds the form from the end of the name, and the digest.
-   refuses another ending with FAL_ERR_USAGE, a file that cannot be read with FAL_ERR_INPUT */
+/* what    The whole file with a 0 behind it, *n bytes; NULL when it cannot be read or is larger than 256 MiB.
+   owns    what it returns: free */
+char *fal_candidate_read(const char *path, size_t *n);
+/* what    Finds the form from the end of the name, the digest, and what it declares to compute with.
+   refuses another ending with FAL_ERR_USAGE; a file that cannot be read, or a declaration that is none, with FAL_ERR_INPUT */
 fal_status fal_candidate_look(const char *path, fal_candidate_file *out, fal_error *err);
 /* what    A device that runs it, named after both: the slug becomes "<file>-<digest>-<device>". */
 void fal_candidate_name_device(const fal_candidate_file *file, fal_device_info *device);

@@ -5,32 +5,10 @@
 #include "opencl/candidate.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-
-enum { MAX_CODE = 256 << 20 };
-
-/* The whole file with a 0 behind it, or NULL. */
-static char *read_code(const char *path, size_t *n)
-{
-    FILE *f = fopen(path, "rb");
-    char *code = NULL;
-    long size = 0;
-    if (!f) return NULL;
-    if (fseek(f, 0, SEEK_END) == 0 && (size = ftell(f)) >= 0 && size <= MAX_CODE && fseek(f, 0, SEEK_SET) == 0)
-        code = malloc((size_t)size + 1);
-    *n = code ? fread(code, 1, (size_t)size, f) : 0;
-    if (code && *n != (size_t)size) {
-        free(code);
-        code = NULL;
-    }
-    if (code) code[*n] = '\0';
-    fclose(f);
-    return code;
-}
 
 /* observe --host SOCKET BACKEND FILE OP DEVICE */
 int fal_candidate_serve(int argc, char **argv)
@@ -41,7 +19,7 @@ int fal_candidate_serve(int argc, char **argv)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setrlimit(RLIMIT_CORE, &(const struct rlimit){ 0, 0 });
     signal(SIGINT, SIG_IGN); /* whoever started this ends it */
-    char *code = read_code(argv[4], &n);
+    char *code = fal_candidate_read(argv[4], &n);
     if (!code) {
         fal_wire_reply(socket, FAL_WIRE_REFUSED, 0, "it cannot be read");
         return 3;

@@ -1,4 +1,5 @@
 /* Observes one spec: opens device, model and session, runs the kind that was asked for, and says what ran. */
+#include "harness/candidate_parts.h"
 #include "harness/mutant.h"
 #include "harness/observe_state.h"
 #include "harness/text.h"
@@ -272,6 +273,10 @@ static json_t *driver_text(const char *s)
 static json_t *declared(const fal_observe_state *s, const fal_spec *spec)
 {
     json_t *j = json_object();
+    if (s->backend == &fal_candidate_backend) {
+        json_object_set_new(j, spec->op, fal_arithmetic_to_json(&fal_candidate_file_of(s->ctx)->declared.a));
+        return j;
+    }
     const char *then = spec->op ? fal_params_text(&spec->then, "op", spec->op) : NULL;
     for (int i = 0; i < fal_n_ops(); i++) {
         const char *op = fal_op_name(i);
@@ -296,7 +301,7 @@ static json_t *what_ran(const fal_observe_state *s, const fal_spec *spec, const 
     json_t *ran = json_pack("{s:s, s:s, s:o, s:o}", "backend", s->backend->name, "variant", s->variant, "device", device,
                             "kernels", launches_since(s, before));
     if (ran && s->dry) json_object_del(ran, "device");
-    if (ran && s->backend->arithmetic) json_object_set_new(ran, "arithmetic", declared(s, spec));
+    if (ran && (s->backend->arithmetic || (s->backend == &fal_candidate_backend && fal_candidate_file_of(s->ctx)->declared.said))) json_object_set_new(ran, "arithmetic", declared(s, spec));
     const char *breaches = ran && s->backend->breaches ? s->backend->breaches(s->ctx) : NULL;
     if (breaches) json_object_set_new(ran, "breaches", driver_text(breaches));
     if (ran && spec->candidate) json_object_set_new(ran, "candidate", driver_text(spec->candidate));

@@ -3,6 +3,7 @@
 #define FAL_PLAN_H
 
 #include "harness/contract.h"
+#include "harness/declaration.h"
 #include "harness/devices.h"
 #include "harness/observe.h"
 #include "harness/options.h"
@@ -81,6 +82,7 @@ typedef struct {
     bool model_given;  /* its absence is then an error */
     const fal_trial_op *trial; /* what a candidate computes, or NULL */
     const char *candidate;     /* digest of its file, or NULL */
+    const fal_declaration *declared; /* what it declares to compute with; NULL without a candidate */
 } fal_plan_in;
 
 /* what    Expands contracts into cases and merges the observations that they need.

@@ -251,13 +251,14 @@ static fal_status op_cases(const expansion *e, const fal_target *t, const char *
         if (t->trial && !fal_trial_takes(t->trial, &shapes[s])) continue;
         for (int i = 0; !st && i < (c->n_fills ? c->n_fills : 1); i++) {
             fal_text what = { 0 };
-            shape_text(&shapes[s], &what);
-            fal_text_addf(&what, "%s%s", what.len ? "/" : "", fills[i]);
             narrowed = seeded;
             narrowed.shapes = &shapes[s];
             narrowed.n_shapes = 1;
             narrowed.fills = &fills[i];
             narrowed.n_fills = 1;
+            if (t->trial && !fal_plan_as_declared(e->p, &narrowed)) continue;
+            shape_text(&shapes[s], &what);
+            fal_text_addf(&what, "%s%s", what.len ? "/" : "", narrowed.fills[0]);
             if (t->trial && fal_plan_too_few(&shapes[s])) { /* the contract's own seeds only, for which its limit is known to hold */
                 narrowed.seeds = c->n_seeds ? c->seeds : one_seed;
                 narrowed.n_seeds = c->n_seeds ? c->n_seeds : 1;

@@ -82,6 +82,14 @@ const fal_check *fal_plan_trial_check(fal_plan_parts *p, const fal_target *t, co
 /* what    Puts the observations of the candidate before all others: while it runs, no answer of the reference exists. */
 fal_status fal_plan_candidate_first(fal_plan_parts *p, fal_error *err);
 
+/* plan_declared.c */
+/* what    Narrows a check of the candidate's op to what its declared arithmetic (p->in->declared) leaves: where that is less
+           than float32, limits of float32 give way to judgement arithmetic, and exact fills to the one whose activations are
+           their own codes. False: the check is about float32 alone. */
+bool fal_plan_as_declared(const fal_plan_parts *p, fal_check *check);
+/* what    The same for a check of observe: trial, whose limit becomes 1.5 times what the declaration leaves of its inputs. */
+void fal_plan_trial_as_declared(const fal_plan_parts *p, fal_check *check);
+
 /* plan_checks.c */
 /* what    Refuses a check that cannot be executed as written. */
 fal_status fal_plan_check_check(const fal_contract *c, const fal_falsifier *f, const fal_check *check, fal_error *err);

@@ -72,6 +72,7 @@ const fal_check *fal_plan_trial_check(fal_plan_parts *p, const fal_target *t, co
     c->n_seeds = n_timed + 2;
     const fal_limit *own = strcmp(check->judge, "trial_answers") == 0 ? limit_of(p->in->contracts, c->op) : NULL;
     if (own) c->limit = *own;
+    fal_plan_trial_as_declared(p, c);
     return c;
 }
 

@@ -33,7 +33,13 @@ static fal_status prepare_candidate(fal_prepared *p, const fal_cmd_env *env, fal
     fal_candidate_file file;
     fal_status st = fal_trial_find(p->options.op, false, &p->trial, err);
     if (!st) st = fal_candidate_look(p->options.candidate, &file, err);
+    if (!st) {
+        fal_error why = { 0 };
+        st = fal_declaration_check(&file.declared, p->trial->op, p->trial->types, FAL_TRIAL_MAX_SHAPES, &why);
+        if (st) st = fal_fail(err, why.code, why.hint, "%.200s: %s", p->options.candidate, why.message);
+    }
     if (st) return st;
+    p->declared = file.declared;
     memcpy(p->candidate, file.sha256, sizeof p->candidate);
     const char *const names[] = { file.backend };
     const fal_names only = { (const char **)(uintptr_t)names, 1 };
@@ -90,6 +96,7 @@ fal_status fal_prepare(int argc, char **argv, fal_options_for which, const fal_c
                              .model = p.paths.model,
                              .trial = p.trial,
                              .candidate = out->candidate,
+                             .declared = p.options.candidate ? &out->declared : NULL,
                              .model_given = p.paths.model_given };
     /* the plan keeps pointers to options and probes, so these must be in their final place first */
     *out = p;

@@ -13,6 +13,7 @@ typedef struct {
     fal_plan *plan;
     char candidate[65];        /* digest of its file, or empty */
     const fal_trial_op *trial; /* what a candidate computes, or NULL */
+    fal_declaration declared;  /* and with which arithmetic */
 } fal_prepared;
 
 /* what    Options, folders, contracts, devices, plan. With --help (out->options.help) only the options are set.
