@@ -98,24 +98,25 @@ void fal_error_put(fal_error_model *m, size_t i, double exact, double declared, 
 typedef struct {
     fal_activation act;
     size_t n;
-    float *x, *entered, *step; /* step: distance of neighbouring codes, per element */
+    float *x, *step; /* step: distance of neighbouring codes, per element */
+    double *entered; /* not rounded: kernels that sum codes never make a float32 of code times scale */
 } entering;
 
 static bool enter(const fal_obs_tensor *x, size_t n, fal_activation act, entering *e)
 {
     const size_t block = fal_mirror_block(act), rows = x->n / n;
-    *e = (entering){ .act = act, .n = n, .x = malloc(3 * x->n * sizeof(float)) };
+    *e = (entering){ .act = act, .n = n, .x = malloc(x->n * (2 * sizeof(float) + sizeof(double))) };
     signed char *q = block ? malloc(n) : NULL;
     float *d = block ? malloc(n / block * sizeof *d) : NULL;
     const bool ok = e->x && (!block || (q && d));
-    e->entered = e->x + x->n;
-    e->step = e->entered + x->n;
+    e->step = e->x + x->n;
+    e->entered = (double *)(void *)(e->step + x->n); /* behind an even number of floats */
     for (size_t i = 0; ok && i < x->n; i++) {
         const float v = (float)at(x, i);
         int exponent;
         frexpf(v, &exponent);
         e->x[i] = v;
-        e->entered[i] = block ? v : fal_rounded_to(v, (int)act);
+        e->entered[i] = block ? (double)v : (double)fal_rounded_to(v, (int)act);
         e->step[i] = act == FAL_ACTIVATION_F16    ? ldexpf(1, exponent - 11)
                      : act == FAL_ACTIVATION_BF16 ? ldexpf(1, exponent - 8)
                                                   : 0;
@@ -123,7 +124,7 @@ static bool enter(const fal_obs_tensor *x, size_t n, fal_activation act, enterin
     for (size_t row = 0; ok && block && row < rows; row++) {
         fal_mirror_quantise(act, e->x + row * n, n, q, d);
         for (size_t i = 0; i < n; i++) {
-            e->entered[row * n + i] = d[i / block] * (float)q[i];
+            e->entered[row * n + i] = (double)d[i / block] * q[i];
             e->step[row * n + i] = fabsf(d[i / block]);
         }
     }
@@ -137,11 +138,12 @@ static bool enter(const fal_obs_tensor *x, size_t n, fal_activation act, enterin
    it has any. Integer sums keep codes and minima apart, each a sum of float terms, one for each 32 columns. */
 static void put_product(const entering *e, size_t row, const float *w, const float *no_minima, fal_sum sum, fal_error_model *m, size_t i)
 {
-    const float *x = e->x + row * e->n, *entered = e->entered + row * e->n, *step = e->step + row * e->n;
+    const float *x = e->x + row * e->n, *step = e->step + row * e->n;
+    const double *entered = e->entered + row * e->n;
     fal_running r = { 0 }, minima = { 0 };
     double exact = 0, declared = 0, noise = 0, codes = 0, rest = 0;
     for (size_t c = 0; c < e->n; c++) {
-        const double p = (double)w[c] * (double)entered[c];
+        const double p = (double)w[c] * entered[c];
         exact += (double)w[c] * (double)x[c];
         declared += p;
         noise += square((double)w[c] * (double)step[c]) / 12;
@@ -149,7 +151,7 @@ static void put_product(const entering *e, size_t row, const float *w, const flo
             fal_running_add(&r, p);
             continue;
         }
-        const double of_codes = no_minima ? (double)no_minima[c] * (double)entered[c] : p;
+        const double of_codes = no_minima ? (double)no_minima[c] * entered[c] : p;
         codes += of_codes;
         rest += p - of_codes;
         if ((c + 1) % 32 && c + 1 < e->n) continue;

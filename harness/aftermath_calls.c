@@ -76,7 +76,7 @@ static char *capsule_of(const fal_run *run, const fal_case *k, const fal_afterma
     char *path = NULL, file[512];
     if (fal_bench_open(&bench, &err) != FAL_OK) return NULL;
     if (k->candidate) {
-        path = fal_aftermath_candidate(&bench, k, in, why, size);
+        path = fal_aftermath_candidate(&bench, k, run->plan->declared, in, why, size);
         fal_bench_close(&bench);
         return path;
     }

@@ -24,8 +24,9 @@ fal_status fal_aftermath_save(fal_bench *bench, fal_capsule *c, fal_attempt *a, 
 
 /* aftermath_candidate.c */
 /* what    The first call of a candidate's falsified case that fails by itself, shrunk; NULL where none does, and then why says
-           so. bench: opened, for the candidate.
+           so. bench: opened, for the candidate; declared: its arithmetic.
    owns    what it returns: free */
-char *fal_aftermath_candidate(fal_bench *bench, const fal_case *k, const fal_aftermath_in *in, char *why, size_t size);
+char *fal_aftermath_candidate(fal_bench *bench, const fal_case *k, const fal_declaration *declared,
+                              const fal_aftermath_in *in, char *why, size_t size);
 
 #endif

@@ -168,6 +168,11 @@ static void print_candidate(const fal_candidate_file *file, const json_t *origin
     put(f, file->path);
     fprintf(f, ", sha256 %s", file->sha256);
     if (same) fputs(", the file that failed", f);
+    if (file->declared.said) {
+        char text[96];
+        fal_arithmetic_text(&file->declared.a, text, sizeof text);
+        fprintf(f, "\n  declares   %s", text);
+    }
     if (then && !same) {
         fputs("\n             not the file that failed, which was ", f);
         put(f, name ? name : "?");

@@ -204,8 +204,9 @@ json_t *fal_evidence_json(const fal_run *run, const fal_evidence_options *o, con
     json_object_set_new(j, "seed", o->options->has_seed ? fal_json_u64(o->options->seed) : json_null());
     json_object_set_new(j, "falsify", json_pack("{s:s, s:s}", "version", FAL_VERSION, "revision", o->revision));
     if (any->candidate)
-        json_object_set_new(j, "candidate", json_pack("{s:o, s:s, s:s}", "file", fal_json_text(o->options->candidate), "sha256", any->candidate, "op",
-                                                      o->options->op));
+        json_object_set_new(j, "candidate", json_pack("{s:o, s:s, s:s, s:o}", "file", fal_json_text(o->options->candidate), "sha256", any->candidate, "op",
+                                                      o->options->op, "arithmetic",
+                                                      plan->declared && plan->declared->said ? fal_arithmetic_to_json(&plan->declared->a) : json_null()));
     json_object_set_new(j, "started", json_string(run->started));
     json_object_set_new(j, "finished", json_string(run->finished));
     json_object_set_new(j, "cases", cases);

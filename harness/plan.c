@@ -169,6 +169,7 @@ static fal_status keep_selected(fal_plan_parts *p, fal_error *err)
     }
     p->plan.contracts = contracts;
     p->plan.set = p->in->contracts;
+    p->plan.declared = p->in->declared;
     if (n > 0 || n_claims > 0) return FAL_OK;
     return fal_fail(err, FAL_ERR_NOTHING, "'falsify plan' without options lists everything",
                     "the filters together select nothing");

@@ -70,6 +70,7 @@ typedef struct {
     const fal_contract_set *set;   /* all that were loaded */
     const fal_observation *oracle; /* beside the model; NULL when absent */
     const char *model, *oracle_path;
+    const fal_declaration *declared; /* of the candidate; NULL without one */
     bool full_size; /* the model has FAL_FULL_SIZE_BYTES or more: one process at a time may hold it on a device */
 } fal_plan;
 

@@ -288,6 +288,7 @@ void fal_report_run(const fal_run *run, const fal_report_options *o, FILE *f)
     print_marked(run, o, f);
     print_failures(run, o, f);
     if (o->more) o->more(o->more_user, f);
+    fal_report_declared(run, o->colour, f);
     fal_report_trials(run, o->colour, f);
 
     fputc('\n', f);

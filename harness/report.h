@@ -52,6 +52,12 @@ const char *fal_report_plain(bool colour);
 json_t *fal_report_claims_json(const fal_claim *claims, int n, bool retired);
 json_t *fal_report_probes_json(const fal_probes *probes);
 
+/* report_declared.c */
+/* what    The declaration of a candidate, one line. */
+void fal_report_declaration(const fal_declaration *d, FILE *f);
+/* what    How many cases of a candidate were judged by its arithmetic, and what they say of it; nothing without any. */
+void fal_report_declared(const fal_run *run, bool colour, FILE *f);
+
 /* report_trial.c */
 /* what    What was measured of a candidate, once for each shape; nothing without one. */
 void fal_report_trials(const fal_run *run, bool colour, FILE *f);

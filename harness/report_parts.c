@@ -66,6 +66,7 @@ void fal_report_devices(const fal_probes *probes, const fal_plan *plan, bool col
             fputc('\n', f);
         }
     }
+    if (plan->declared) fal_report_declaration(plan->declared, f);
 }
 
 /* ---- claims without cases ---------------------------------------------------------------------------------------- */
