@@ -19,7 +19,17 @@
    block (work-items of a work-group, threads of a block) and grid (work-groups, blocks) have up to three dimensions,
    separated by commas; shared (bytes of dynamic shared memory, CUDA only) and scratch (bytes of the scratch array, filled
    with 0xFF before each call) may follow. Values are integer expressions over the integer fields, with + - * / ( ),
-   cdiv(a,b) (a / b rounded up), min(a,b) and max(a,b), without blanks. */
+   cdiv(a,b) (a / b rounded up), min(a,b) and max(a,b), without blanks.
+
+   A candidate that rounds more than float32 does says so in one more line, by which it is then judged (without it, as
+   float32 in any order):
+       falsify-arithmetic: activation=q8_k,sum=i32
+   in a comment of the .cl file, and in all other forms as a string that the file keeps,
+       const char falsify_arithmetic[] = "falsify-arithmetic: activation=q8_k,sum=i32";
+       extern "C" __device__ char falsify_arithmetic[] = "falsify-arithmetic: activation=q8_k,sum=i32";
+   activation (of matmul and moe_matmul): f32, f16, bf16, q8_0 (codes of 8 bits, one scale for 32 columns), q8_k (for 256);
+   sum: f32, f64, f16, bf16, i32 (codes in int32 under each scale); kv (of attention): f32, f16, bf16; order: any, ascending.
+   harness/arithmetic.h tells more. What has no effect on the op is refused. Only bytes of the file are looked at. */
 #ifndef FAL_CANDIDATE_H
 #define FAL_CANDIDATE_H
 
