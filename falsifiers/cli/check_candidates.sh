@@ -190,6 +190,60 @@ done
 try 1 rmsnorm "$so" -k FALSIFY-TRIAL-001 --no-bisect --capsules "$work/caps/none"
 [ ! -e "$work/caps/none" ] && ok || bad "--no-bisect left a capsule"
 
+# ---- declared arithmetic ----
+build $examples/moe_matmul_q8.c
+try 0 moe_down "$so"
+says out "arithmetic declared: activations q8_k, sums i32"
+says out " cases rounding as declared"
+grep -qE '^([2-9][0-9]|[1-9][0-9]{2,}) passed, 0 failed, 1 skipped$' "$work/out" && ok || bad "not all of its contracts were tried: $(tail -n 1 "$work/out")"
+grep -q '"activation": "q8_k"' "$work"/evidence/FALSIFY-TRIAL-001/candidate-moe-matmul-q8-*.json && ok || bad "the evidence does not tell the declaration"
+# sums that cancel: no seed of these tells an alarm
+try 0 moe_down "$so" -k FALSIFY-DA-001 -k FALSIFY-008 --seed 1586904685
+try 0 moe_down "$so" -k FALSIFY-DA-001 --soak 1-20
+# without its line it is what it was before: far from float32
+sed '/^const char falsify_arithmetic/d' $examples/moe_matmul_q8.c >"$work/undeclared.c"
+build "$work/undeclared.c"
+try 1 moe_down "$so" -k FALSIFY-DA-001 -k FALSIFY-TRIAL-001 --no-bisect
+says out "arithmetic not declared, so taken as activations f32, sums f32"
+says out "arithmetic not as declared: another one fits"
+[ "$(verdict FALSIFY-DA-001)$(verdict FALSIFY-TRIAL-001)" = falsifiedfalsified ] && ok || bad "codes of 8 bits pass as float32"
+build $cheats/declares_q8_rounds_to_q4.c
+try 1 moe_down "$so" -k FALSIFY-DA-001 -k FALSIFY-TRIAL-001 -k 'FALSIFY-EX-00[24]' --capsules "$work/caps/q4"
+for id in DA-001 TRIAL-001 EX-002 EX-004; do
+    [ "$(verdict FALSIFY-$id)" = falsified ] && ok || bad "4 bits pass as 8: FALSIFY-$id is $(verdict FALSIFY-$id)"
+done
+says out "a bug: no known arithmetic explains it, and it is not activations q8_k, sums i32"
+says out " cases a bug: no arithmetic explains it"
+# its capsule is judged by what whoever replays it declares
+capsule=$(find "$work/caps/q4" -name 'FALSIFY-TRIAL-001-*')
+replays 1 "$capsule" --candidate "$so"
+says out "declares   activations q8_k, sums i32"
+says out " n_tokens=1 n_in=256 n_out=1 n_expert=1 "
+build $examples/moe_matmul_q8.c
+replays 0 "$capsule" --candidate "$so" --backend reference
+says out "rounding as declared: activations q8_k, sums i32"
+says out "rounding as declared: activations f32, sums f64"
+build $cheats/declares_q8_computes_f32.c
+try 0 moe_down "$so" -k FALSIFY-DA-001 -k FALSIFY-TRIAL-001 -k FALSIFY-EX-002
+says out "far better than declared (activations q8_k, sums i32)"
+says out " cases far better than declared"
+"$program" plan --no-probe --op moe_down --candidate "$so" >"$work/out" 2>"$work/err" && grep -q 'arithmetic declared: activations q8_k, sums i32' "$work/out" && ok || bad "plan of a declaration: $(tail -n 1 "$work/err")"
+says out "n_in=256,n_out=65,type=Q6_K,x_per_slot=1/exact_q8"
+# what is no declaration, or none of this op
+declares() { # STATUS OP WORDS MESSAGE
+    sed "s/activation=q8_k,sum=i32/$3/" $examples/moe_matmul_q8.c >"$work/declares.c"
+    build "$work/declares.c"
+    try "$1" "$2" "$so" -k FALSIFY-TRIAL-002
+    says "${5:-err}" "$4"
+}
+declares 3 moe_down activation=q4_0 "activation is 'q4_0', which is none"
+declares 3 moe_down bits=8 "'bits=8' is no name=value"
+declares 3 moe_down activation=q8_k,kv=f16 "it declares kv=f16, which has no effect on moe_matmul"
+declares 3 moe_down sum=i32 "needs codes"
+declares 3 argmax sum=f16 "argmax computes nothing that could round"
+declares 3 router_logits activation=q8_k "no effect on weights in F32"
+declares 0 moe_down activation=f16,sum=f32 "arithmetic declared: activations f16, sums f32" out
+
 # ---- usage ----
 build $broken/slow.c
 try 2 rmsnorn "$so"
@@ -223,6 +277,18 @@ if "$program" devices --json | grep -q '"is_cpu": true.*' && "$program" plan -k 
     replays 1 "$work/caps/tail"/*.capsule --candidate $cheats/leaves_tail.cl
     says out "never written"
     replays 0 "$work/caps/tail"/*.capsule --backend opencl
+    # activations of f16: declared in a comment, and refused to a kernel that does not say so
+    { echo 'float f16_of(float v) { ushort h; vstore_half(v, 0, (half *)&h); return vload_half(0, (half *)&h); }'
+        sed 's/ x\[(long)t \* n_in + c\]/ f16_of(x[(long)t * n_in + c])/' $examples/matmul.cl; } >"$work/f16.cl"
+    grep -q 'f16_of(x' "$work/f16.cl" && ok || bad "no kernel of f16 was made"
+    try 1 q "$work/f16.cl" -k FALSIFY-DA-001 -k FALSIFY-TRIAL-001 --no-bisect
+    says out "fits activations f16, sums f32"
+    sed 's/falsify-launch/falsify-arithmetic: activation=f16\n   falsify-launch/' "$work/f16.cl" >"$work/f16_declared.cl"
+    try 0 q "$work/f16_declared.cl" -k FALSIFY-DA-001 -k FALSIFY-TRIAL-001
+    says out "rounding as declared"
+    sed 's/activation=f16/activation=bf16/' "$work/f16_declared.cl" >"$work/bf16_declared.cl"
+    try 0 q "$work/bf16_declared.cl" -k 'FALSIFY-DA-001/matmul/*' -k FALSIFY-TRIAL-001 # f16 has not the range of bf16
+    says out "far better than declared"
     try 3 add $broken/no_launch.cl
     says err "no line 'falsify-launch:"
     try 1 add $broken/no_field.cl -k 'FALSIFY-TRIAL-001'
@@ -237,6 +303,15 @@ fi
 # ---- CUDA: built here, run where a GPU is ----
 if [ -n "${NVCC:-}" ]; then
     "$NVCC" -arch=sm_90 -cubin -o "$work/matmul.cubin" $examples/matmul.cu && "$NVCC" -arch=compute_80 -ptx -o "$work/matmul.ptx" $examples/matmul.cu && ok || bad "matmul.cu does not compile"
+    # the declaration is a variable of the device code, in a cubin as bytes and in PTX as their numbers
+    sed 's/^extern "C" __device__ char falsify_launch/extern "C" __device__ char falsify_arithmetic[] = "falsify-arithmetic: sum=f16";\n&/' $examples/matmul.cu >"$work/declares.cu"
+    "$NVCC" -arch=sm_90 -cubin -o "$work/declares.cubin" "$work/declares.cu" && "$NVCC" -arch=compute_80 -ptx -o "$work/declares.ptx" "$work/declares.cu" && ok || bad "a declaration does not compile"
+    for f in cubin ptx; do
+        "$program" plan --no-probe --op v --candidate "$work/declares.$f" >"$work/out" 2>"$work/err"
+        says out "arithmetic declared: activations f32, sums f16"
+        "$program" plan --no-probe --op v --candidate "$work/matmul.$f" >"$work/out" 2>"$work/err"
+        says out "arithmetic not declared"
+    done
     if "$program" devices --json | grep -q '"vendor": "NVIDIA"'; then
         for f in cubin ptx; do
             try 0 v "$work/matmul.$f"

@@ -6,6 +6,7 @@
 #include "harness/trial.h"
 
 #include <check.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,129 @@ START_TEST(the_launch_line_is_found)
     ck_assert(!fal_launch_find(plain, 10, line, sizeof line));
     ck_assert(!fal_launch_find(text, sizeof text - 1, line, 8));
     ck_assert(!fal_launch_find("falsify", 7, line, sizeof line));
+}
+END_TEST
+
+/* ---- declarations ----------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *file;
+    bool said;
+    const char *text; /* as fal_arithmetic_text has it */
+} declared[] = {
+    { "// nothing of the kind\n", false, "activations f32, sums f32" },
+    { "// falsify-arithmetic: activation=q8_k,sum=i32\nint x;", true, "activations q8_k, sums i32" },
+    { "/* falsify-arithmetic:\t sum=f16 */ int x;", true, "activations f32, sums f16" },
+    { "/* x\n   falsify-arithmetic: kv=f16,order=ascending  \r\n*/", true, "activations f32, sums f32, cache f16 in ascending order" },
+    { "#define A \"falsify-arithmetic: activation=bf16\" x", true, "activations bf16, sums f32" },
+    { "// falsify-arithmetic: sum=f64\n// falsify-arithmetic: sum=f64,activation=f32", true, "activations f32, sums f64" },
+    { ".visible .global .align 1 .b8 falsify_arithmetic[39] = {102, 97, 108, 115, 105, 102, 121, 45, 97, 114, 105, 116, 104,\n"
+      " 109, 101, 116, 105, 99, 58, 32, 97, 99, 116, 105, 118, 97, 116, 105, 111, 110, 61, 113, 56, 95, 48};",
+      true, "activations q8_0, sums f32" },
+    { ".extern .b8 falsify_arithmetic[4];", false, "activations f32, sums f32" },
+    { ".b8 falsify_arithmetic[4] = {102, 97, 300};", false, "activations f32, sums f32" },
+    { ".b8 falsify_arithmetic[4] = {", false, "activations f32, sums f32" },
+    { ".b8 falsify_arithmetic[", false, "activations f32, sums f32" },
+};
+
+/* Rule: the line is found wherever a file can hold it, and ends where line, string or comment end. */
+START_TEST(a_declaration_is_found)
+{
+    fal_declaration d;
+    fal_error err = { 0 };
+    char text[96];
+    ck_assert_msg(fal_declaration_find(declared[_i].file, strlen(declared[_i].file), &d, &err) == FAL_OK, "%s", err.message);
+    ck_assert_int_eq(d.said, declared[_i].said);
+    fal_arithmetic_text(&d.a, text, sizeof text);
+    ck_assert_str_eq(text, declared[_i].text);
+}
+END_TEST
+
+static const struct {
+    const char *file, *says;
+} undeclared[] = {
+    { "falsify-arithmetic:", "declares nothing" },
+    { "// falsify-arithmetic:   \n activation=q8_k", "declares nothing" },
+    { "// falsify-arithmetic: activation=q4_0\n", "activation is 'q4_0', which is none" },
+    { "// falsify-arithmetic: precision=low\n", "'precision=low' is no name=value" },
+    { "// falsify-arithmetic: q8_k\n", "'q8_k' is no name=value" },
+    { "// falsify-arithmetic: sum=f16\n// falsify-arithmetic: sum=f32", "twice: 'sum=f16' and 'sum=f32'" },
+    { "// falsify-arithmetic: sum=f16,sum=f16,sum=f16,sum=f16,sum=f16,sum=f16,sum=f16,sum=f16,sum=f16,sum=f16,sum=f16,sum=f16,"
+      "sum=f16,sum=f16,sum=f16,sum=f16,sum=f16\n",
+      "longer than" },
+};
+
+/* Rule: what is no declaration is refused, never taken for another one or for none. */
+START_TEST(a_bad_declaration_is_refused)
+{
+    fal_declaration d;
+    fal_error err = { 0 };
+    ck_assert_int_eq(fal_declaration_find(undeclared[_i].file, strlen(undeclared[_i].file), &d, &err), FAL_ERR_INPUT);
+    ck_assert_msg(strstr(err.message, undeclared[_i].says), "'%s' is not in '%s'", undeclared[_i].says, err.message);
+}
+END_TEST
+
+/* Rule: bytes beyond the file are not looked at. */
+START_TEST(a_declaration_ends_with_the_file)
+{
+    static const char text[] = "falsify-arithmetic: sum=f16";
+    for (size_t n = 0; n < sizeof text; n++) {
+        char *copy = malloc(n ? n : 1); /* of that size: a tool that watches memory sees who reads behind it */
+        fal_declaration d;
+        fal_error err = { 0 };
+        memcpy(copy, text, n);
+        const fal_status st = fal_declaration_find(copy, n, &d, &err);
+        ck_assert_int_eq(st == FAL_OK && d.said, n >= sizeof text - 1);
+        free(copy);
+    }
+}
+END_TEST
+
+static const struct {
+    const char *op, *types[2], *text, *says; /* NULL: has an effect */
+} fitting[] = {
+    { "moe_matmul", { "Q4_K", "Q6_K" }, "activation=q8_k,sum=i32", NULL },
+    { "matmul", { NULL }, "activation=q8_0", NULL },
+    { "matmul", { "F32" }, "activation=f16", NULL },
+    { "matmul", { "F32" }, "sum=f16", NULL },
+    { "attention", { NULL }, "kv=f16", NULL },
+    { "argmax", { NULL }, "sum=f32,order=any", NULL },
+    { "matmul", { "F32" }, "activation=q8_k,sum=i32", "no effect on weights in F32" },
+    { "rmsnorm", { NULL }, "activation=q8_k", "no effect on rmsnorm" },
+    { "moe_matmul", { NULL }, "kv=f16", "kv=f16, which has no effect on moe_matmul" },
+    { "matmul", { NULL }, "sum=i32", "needs codes" },
+    { "argmax", { NULL }, "sum=f16", "argmax computes nothing that could round" },
+};
+
+/* Rule: a declaration of what the op does not have is refused and named. */
+START_TEST(a_declaration_must_have_an_effect)
+{
+    fal_declaration d = { .said = true };
+    fal_error err = { 0 };
+    snprintf(d.text, sizeof d.text, "%s", fitting[_i].text);
+    ck_assert_int_eq(fal_arithmetic_parse(fitting[_i].text, &d.a, &err), FAL_OK);
+    const fal_status st = fal_declaration_check(&d, fitting[_i].op, fitting[_i].types, 2, &err);
+    ck_assert_int_eq(st, fitting[_i].says ? FAL_ERR_INPUT : FAL_OK);
+    if (fitting[_i].says) ck_assert_msg(strstr(err.message, fitting[_i].says), "%s", err.message);
+}
+END_TEST
+
+/* Rule: what is left beside the exact result is that of the declaration, and of nothing that has no effect. */
+START_TEST(a_declaration_leaves_an_error)
+{
+    fal_declaration d = { .said = true, .a = { .activation = FAL_ACTIVATION_Q8_K, .sum = FAL_SUM_I32 } };
+    ck_assert_double_eq_tol(fal_declaration_error(&d, "matmul", "Q4_K", 768), 0.00697, 1e-5);
+    ck_assert_double_eq_tol(fal_declaration_error(&d, "matmul", "Q8_0", 768), 0.00543, 1e-5); /* their partners have blocks of 32 */
+    ck_assert_double_eq_tol(fal_declaration_error(&d, "matmul", "F16", 768), 0, 1e-12);
+    ck_assert(!fal_declaration_is_f32(&d, "matmul", "Q4_K") && fal_declaration_is_f32(&d, "matmul", "BF16"));
+    d.said = false;
+    ck_assert(fal_declaration_is_f32(&d, "matmul", "Q4_K"));
+    ck_assert_double_eq_tol(fal_declaration_error(&d, "matmul", "Q4_K", 768), 0, 1e-12);
+    d = (fal_declaration){ .said = true, .a = { .sum = FAL_SUM_F16 } };
+    ck_assert_double_eq_tol(fal_declaration_error(&d, "matmul", "Q4_K", 768), 0x1p-11 * sqrt(385 / 3.0), 1e-9);
+    d.a = (fal_arithmetic){ .kv = FAL_KV_F16 };
+    ck_assert_double_eq_tol(fal_declaration_error(&d, "attention", NULL, 512), 0x1p-11 * sqrt(2 / 3.0), 1e-9);
+    ck_assert(fal_declaration_is_f32(&d, "matmul", "Q4_K") && !fal_declaration_is_f32(&d, "attention", NULL));
 }
 END_TEST
 
@@ -379,7 +503,7 @@ typedef struct {
     fal_plan *plan;
 } world;
 
-static void plan_for(const char *name, world *w)
+static void plan_for_declared(const char *name, const fal_declaration *d, world *w)
 {
     char *argv[] = { "run", "--op", (char *)(uintptr_t)name, "--candidate", "falsifiers/candidates/matmul.cl", "--seed",
                      "77",  NULL };
@@ -403,9 +527,16 @@ static void plan_for(const char *name, world *w)
                              .options = &w->options,
                              .trial = trial,
                              .candidate = "d",
+                             .declared = d,
                              .model = "none.gguf" };
     ck_assert_msg(fal_plan_make(&in, &w->plan, &err) == FAL_OK, "%s", err.message);
     ck_assert_int_gt(w->plan->n_cases, 8);
+}
+
+static void plan_for(const char *name, world *w)
+{
+    const fal_declaration nothing = { 0 };
+    plan_for_declared(name, &nothing, w);
 }
 
 static void free_world(world *w)
@@ -490,6 +621,74 @@ START_TEST(a_site_selects_shapes)
 }
 END_TEST
 
+/* Rule: under a declaration no limit of float32 is left, and what does not depend on rounding is judged as before. */
+START_TEST(declared_arithmetic_is_planned)
+{
+    const fal_declaration d = { .said = true, .a = { .activation = FAL_ACTIVATION_Q8_K, .sum = FAL_SUM_I32 } };
+    world plain, w;
+    int n_arithmetic = 0, n_exact = 0, n_answers = 0, n_plain = 0;
+    plan_for("moe_down", &plain);
+    for (int i = 0; i < plain.plan->n_cases; i++) {
+        const fal_check *c = plain.plan->cases[i].check;
+        n_plain += strcmp(c->judge, "rel_l2") == 0;
+        if (strcmp(c->judge, "trial_answers") == 0) ck_assert_double_lt(c->limit.value, 1e-5);
+    }
+    ck_assert_int_gt(n_plain, 3);
+    plan_for_declared("moe_down", &d, &w);
+    ck_assert_ptr_eq(w.plan->declared, &d);
+    ck_assert_int_eq(w.plan->n_cases, plain.plan->n_cases); /* nothing that moe_down has is about float32 alone */
+    for (int i = 0; i < w.plan->n_cases; i++) {
+        const fal_case *k = &w.plan->cases[i];
+        const fal_check *c = k->check;
+        ck_assert_msg(strcmp(c->judge, "rel_l2") != 0 && strcmp(c->judge, "max_abs") != 0 && strcmp(c->judge, "closed_form") != 0, "%s", k->id);
+        if (strcmp(c->judge, "arithmetic") == 0) {
+            n_arithmetic++;
+            ck_assert_int_eq(k->want, -1);
+            ck_assert_double_eq(c->limit.value, 1);
+        } else if (c->observe == FAL_OBSERVE_OP && strncmp(c->fills[0], "exact", 5) == 0) {
+            n_exact++;
+            ck_assert_str_eq(c->fills[0], "exact_q8");
+            ck_assert_ptr_nonnull(strstr(k->id, "/exact_q8"));
+            ck_assert_double_eq(c->limit.value, 0);
+        } else if (strcmp(c->judge, "trial_answers") == 0) {
+            n_answers++;
+            ck_assert_double_gt(c->limit.value, 1.4 * 0.00697);
+            ck_assert_double_lt(c->limit.value, 1.6 * 0.00697);
+        } else if (strcmp(c->judge, "trial_content") == 0) {
+            ck_assert_double_eq_tol(c->limit.value, 1e-5, 1e-9);
+        }
+    }
+    ck_assert_int_gt(n_arithmetic, n_plain);
+    ck_assert_int_gt(n_exact, 2);
+    ck_assert_int_eq(n_answers, 2);
+    free_world(&w);
+    free_world(&plain);
+}
+END_TEST
+
+/* Rule: short sums and caches too; what our own kernels declare, and what compares two calls as float32 does, is left out. */
+START_TEST(declarations_of_other_ops)
+{
+    fal_declaration d = { .said = true, .a = { .kv = FAL_KV_F16 } };
+    world w;
+    plan_for_declared("attention", &d, &w);
+    for (int i = 0; i < w.plan->n_cases; i++) {
+        const fal_check *c = w.plan->cases[i].check;
+        ck_assert(strcmp(c->judge, "rel_l2") != 0 && strcmp(c->judge, "in_hull") != 0 && strcmp(c->judge, "exact") != 0);
+    }
+    free_world(&w);
+    d.a = (fal_arithmetic){ .sum = FAL_SUM_F16 };
+    plan_for_declared("matmul", &d, &w);
+    for (int i = 0; i < w.plan->n_cases; i++) {
+        const fal_check *c = w.plan->cases[i].check;
+        ck_assert(strcmp(c->name, "as_the_contract_declares") != 0 && strcmp(c->judge, "faults_named") != 0);
+        ck_assert(strcmp(c->judge, "exact") != 0);
+        if (strcmp(c->judge, "trial_content") == 0) ck_assert_double_gt(c->limit.value, 0.01);
+    }
+    free_world(&w);
+}
+END_TEST
+
 /* Rule: few outputs, each a long sum, may cancel out; many do not. */
 START_TEST(few_outputs_keep_their_seeds)
 {
@@ -519,6 +718,11 @@ Suite *fal_suite_candidate(void)
     tcase_add_loop_test(t, a_launch_is_evaluated, 0, (int)(sizeof launches / sizeof launches[0]));
     tcase_add_loop_test(t, a_bad_launch_is_refused, 0, (int)(sizeof refused / sizeof refused[0]));
     tcase_add_test(t, the_launch_line_is_found);
+    tcase_add_loop_test(t, a_declaration_is_found, 0, (int)(sizeof declared / sizeof declared[0]));
+    tcase_add_loop_test(t, a_bad_declaration_is_refused, 0, (int)(sizeof undeclared / sizeof undeclared[0]));
+    tcase_add_test(t, a_declaration_ends_with_the_file);
+    tcase_add_loop_test(t, a_declaration_must_have_an_effect, 0, (int)(sizeof fitting / sizeof fitting[0]));
+    tcase_add_test(t, a_declaration_leaves_an_error);
     tcase_add_test(t, guard_zones_see_one_byte);
     tcase_add_test(t, patterns_are_drawn);
     tcase_add_test(t, fields_lie_as_in_the_structs);
@@ -531,6 +735,8 @@ Suite *fal_suite_candidate(void)
     tcase_add_test(t, the_candidate_comes_first);
     tcase_add_test(t, trials_take_limit_and_seeds);
     tcase_add_test(t, a_site_selects_shapes);
+    tcase_add_test(t, declared_arithmetic_is_planned);
+    tcase_add_test(t, declarations_of_other_ops);
     tcase_add_test(t, few_outputs_keep_their_seeds);
     tcase_add_test(t, host_bandwidth);
     suite_add_tcase(s, t);
