@@ -214,6 +214,13 @@ for id in DA-001 TRIAL-001 EX-002 EX-004; do
 done
 says out "a bug: no known arithmetic explains it, and it is not activations q8_k, sums i32"
 says out " cases a bug: no arithmetic explains it"
+sed 's/ \* 7)/ * 63)/; s| most / 7 | most / 63 |' $cheats/declares_q8_rounds_to_q4.c >"$work/rounds_to_q7.c"
+[ "$(grep -c 63 "$work/rounds_to_q7.c")" = 1 ] && ok || bad "no kernel of 7 bits was made"
+kept_so=$so
+build "$work/rounds_to_q7.c"
+try 1 moe_down "$so" -k FALSIFY-DA-001 -k FALSIFY-TRIAL-001 --no-bisect
+[ "$(verdict FALSIFY-DA-001)$(verdict FALSIFY-TRIAL-001)" = falsifiedfalsified ] && ok || bad "7 bits pass as 8: $(verdict FALSIFY-TRIAL-001)"
+so=$kept_so
 # its capsule is judged by what whoever replays it declares
 capsule=$(find "$work/caps/q4" -name 'FALSIFY-TRIAL-001-*')
 replays 1 "$capsule" --candidate "$so"
