@@ -236,6 +236,15 @@ says out "far better than declared (activations q8_k, sums i32)"
 says out " cases far better than declared"
 "$program" plan --no-probe --op moe_down --candidate "$so" >"$work/out" 2>"$work/err" && grep -q 'arithmetic declared: activations q8_k, sums i32' "$work/out" && ok || bad "plan of a declaration: $(tail -n 1 "$work/err")"
 says out "n_in=256,n_out=65,type=Q6_K,x_per_slot=1/exact_q8"
+build $examples/attention_kv16.c
+try 0 attn "$so"
+says out "arithmetic declared: activations f32, sums f32, cache f16"
+says out " cases rounding as declared"
+sed '/^const char falsify_arithmetic/d' $examples/attention_kv16.c >"$work/undeclared_kv16.c"
+build "$work/undeclared_kv16.c"
+try 1 attn "$so" -k FALSIFY-DA-002 -k FALSIFY-TRIAL-001 --no-bisect
+says out "fits activations f32, sums f32, cache f16"
+[ "$(verdict FALSIFY-TRIAL-001)" = falsified ] && ok || bad "a cache of f16 passes as float32"
 # what is no declaration, or none of this op
 declares() { # STATUS OP WORDS MESSAGE
     sed "s/activation=q8_k,sum=i32/$3/" $examples/moe_matmul_q8.c >"$work/declares.c"
