@@ -219,6 +219,7 @@ START_TEST(a_declaration_leaves_an_error)
     ck_assert_double_eq_tol(fal_declaration_error(&d, "matmul", "Q8_0", 768), 0.00543, 1e-5); /* their partners have blocks of 32 */
     ck_assert_double_eq_tol(fal_declaration_error(&d, "matmul", "F16", 768), 0, 1e-12);
     ck_assert(!fal_declaration_is_f32(&d, "matmul", "Q4_K") && fal_declaration_is_f32(&d, "matmul", "BF16"));
+    ck_assert_double_eq_tol(fal_declaration_error(&d, "moe_swiglu", "Q4_K", 2048), 0.00697 * sqrt(2), 1e-5);
     d.said = false;
     ck_assert(fal_declaration_is_f32(&d, "matmul", "Q4_K"));
     ck_assert_double_eq_tol(fal_declaration_error(&d, "matmul", "Q4_K", 768), 0, 1e-12);
@@ -684,6 +685,16 @@ START_TEST(declarations_of_other_ops)
         ck_assert(strcmp(c->name, "as_the_contract_declares") != 0 && strcmp(c->judge, "faults_named") != 0);
         ck_assert(strcmp(c->judge, "exact") != 0);
         if (strcmp(c->judge, "trial_content") == 0) ck_assert_double_gt(c->limit.value, 0.01);
+    }
+    free_world(&w);
+    /* its exact fill has gates that are 0 or large, and none that is exact for codes */
+    d.a = (fal_arithmetic){ .activation = FAL_ACTIVATION_Q8_K, .sum = FAL_SUM_I32 };
+    plan_for_declared("moe_swiglu", &d, &w);
+    for (int i = 0; i < w.plan->n_cases; i++) {
+        const fal_check *c = w.plan->cases[i].check;
+        const bool codes = !fal_declaration_is_f32(&d, c->op, fal_params_text(c->shapes, "type", NULL));
+        ck_assert(!codes || (strcmp(c->judge, "exact") != 0 && strcmp(c->judge, "faults_named") != 0));
+        if (strcmp(c->judge, "trial_answers") == 0) ck_assert_double_gt(c->limit.value, 2 * 0.00697);
     }
     free_world(&w);
 }
