@@ -191,9 +191,12 @@ static int differences(const fal_arithmetic *a, const fal_arithmetic *b)
     return 4 * (a->activation != b->activation) + 4 * (a->kv != b->kv) + (usual ? 0 : is_short(a->sum) ? 10 : 1) * (a->sum != b->sum);
 }
 
-/* The declaration nearest to the given one that explains the results. False when none does, or the judgement stopped. */
-static bool find_other(const fal_op_case *c, const fal_arithmetic *declared, bool with_short_sums, fit *best, bool *size_only)
+/* The declaration nearest to that of the first fit that explains the results. False when none does, or the judgement stopped. */
+static bool find_other(const fal_op_case *c, const fit *first, bool with_short_sums, fit *best, bool *size_only)
 {
+    const fal_arithmetic *declared = &first->a;
+    /* no rounding is as large as what it rounds: each of the others would be computed for nothing */
+    if (!(first->rr < first->yy)) return false;
     static const fal_sum sums[] = { FAL_SUM_F64, FAL_SUM_I32, FAL_SUM_F32, FAL_SUM_F16 };
     const fal_verdict before = *c->out;
     int least = INT_MAX; /* differences from what was declared, and more where only the size fits */
@@ -270,7 +273,7 @@ void fal_judge_arithmetic(const fal_evidence_in *in, fal_verdict *out)
     const char *const whose = said ? "declared" : "taken, as none is declared";
     const how h = judge_fit(&f);
     const bool wide = h == FITS && is_short(a.sum); /* a band so wide that a closer explanation is worth a look */
-    const bool explained = (wide || h == BETTER || (h == BEYOND && f.n >= 16)) && find_other(&c, &a, !wide, &other, &size_only);
+    const bool explained = (wide || h == BETTER || (h == BEYOND && f.n >= 16)) && find_other(&c, &f, !wide, &other, &size_only);
     if (explained) fal_arithmetic_text(&other.a, fits, sizeof fits);
     switch (h) {
     case FITS:
