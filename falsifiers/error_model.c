@@ -134,6 +134,25 @@ static bool enter(const fal_obs_tensor *x, size_t n, fal_activation act, enterin
     return ok;
 }
 
+/* A float sum whose scales and minima are taken out of the sums over 32 columns: scale * sum(code x) - min * sum(x). Either sum
+   can be much larger than what they leave, and so are its roundings. */
+static double factored_high(const double *entered, size_t n, const float *w, const float *no_minima, fal_sum sum)
+{
+    fal_running codes = { 0 }, rest = { 0 }, outer = { 0 };
+    double high = 0;
+    for (size_t c = 0; c < n; c++) {
+        const double of_codes = (double)no_minima[c] * entered[c];
+        fal_running_add(&codes, of_codes);
+        fal_running_add(&rest, (double)w[c] * entered[c] - of_codes);
+        if ((c + 1) % 32 && c + 1 < n) continue;
+        /* scale and product with it, of each */
+        high += fal_running_high(&codes, sum) + fal_running_high(&rest, sum) + fal_roundings(codes.sum, 2, sum) + fal_roundings(rest.sum, 2, sum);
+        fal_running_add(&outer, codes.sum + rest.sum);
+        codes = rest = (fal_running){ 0 };
+    }
+    return high + fal_running_high(&outer, sum);
+}
+
 /* One output: weight row w (decoded) with row x of what entered. no_minima: the same row decoded without its minima, where
    it has any. Integer sums keep codes and minima apart, each a sum of float terms, one for each 32 columns. */
 static void put_product(const entering *e, size_t row, const float *w, const float *no_minima, fal_sum sum, fal_error_model *m, size_t i)
@@ -159,8 +178,11 @@ static void put_product(const entering *e, size_t row, const float *w, const flo
         if (no_minima) fal_running_add(&minima, rest);
         codes = rest = 0;
     }
-    const double join = no_minima ? fal_roundings(declared, 1, sum) : 0;
-    fal_error_put(m, i, exact, declared, fal_running_high(&r, sum) + fal_running_high(&minima, sum) + join, fal_running_low(&r, sum) + fal_running_low(&minima, sum), noise);
+    const bool integers = sum == FAL_SUM_I32;
+    const double join = integers && no_minima ? fal_roundings(declared, 1, sum) : 0;
+    double high = fal_running_high(&r, sum) + fal_running_high(&minima, sum) + join;
+    if (!integers && no_minima) high = fmax(high, factored_high(entered, e->n, w, no_minima, sum));
+    fal_error_put(m, i, exact, declared, high, fal_running_low(&r, sum) + fal_running_low(&minima, sum), noise);
 }
 
 /* Decodes a row of n weights; with its minima set to 0 as well where it has any and they are wanted. */
@@ -200,7 +222,7 @@ bool fal_model_products(const fal_op_case *c, int r, const fal_arithmetic *a, co
     const fal_sum sum = a->sum == FAL_SUM_I32 && !fal_mirror_block(act) ? FAL_SUM_F32 : a->sum;
     entering e;
     float *row = malloc(2 * n * sizeof *row + row_bytes);
-    float *const no_minima = row && sum == FAL_SUM_I32 && (type == FAL_TYPE_Q4_K || type == FAL_TYPE_Q5_K) ? row + n : NULL;
+    float *const no_minima = row && (type == FAL_TYPE_Q4_K || type == FAL_TYPE_Q5_K) ? row + n : NULL;
     bool ok = row != NULL && enter(x, n, act, &e);
     if (!ok) fal_stop(c->out, FAL_ERROR, "out of memory while judging %zu products", m->n);
     const bool had_memory = ok;

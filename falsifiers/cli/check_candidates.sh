@@ -62,6 +62,15 @@ try 0 moe_down "$so" -k FALSIFY-MOE-DISPATCH-006
 try 5 moe_matmul "$so" -k 'FALSIFY-MOE-DISPATCH-008/op_error/*'
 says out "the candidate declines it"
 
+# gate, up and SiLU in one: on exact inputs too, where gate and up may not change places
+build $examples/moe_swiglu.c
+try 0 moe_swiglu "$so" -k 'FALSIFY-EX-005/*Q4_K*' -k 'FALSIFY-EX-005/*Q6_K*' -k 'FALSIFY-DA-002/*' -k 'FALSIFY-TRIAL-*'
+[ "$(verdict FALSIFY-EX-005)" = survived ] && ok || bad "the exact fill of moe_swiglu was not tried: $(verdict FALSIFY-EX-005)"
+sed 's/g \/ (1 + expf(-g)) \* u/u \/ (1 + expf(-u)) * g/' $examples/moe_swiglu.c >"$work/swapped.c"
+build "$work/swapped.c"
+try 1 moe_swiglu "$so" -k 'FALSIFY-EX-005/tiles/*Q4_K*'
+says out "replay $work/evidence/capsules/FALSIFY-EX-005"
+
 # ---- cheats in C ----
 cheats=$examples/cheats
 for f in calls_reference looks_into_judge; do

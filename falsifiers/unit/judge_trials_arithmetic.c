@@ -118,6 +118,40 @@ static void codes_q8_0(fal_scene *s) { both(s, (kernel){ FAL_ACTIVATION_Q8_0, 2,
 static void codes_in_f32(fal_scene *s) { both(s, (kernel){ FAL_ACTIVATION_Q8_K, 0, 8 }, NULL); }
 static void halves(fal_scene *s) { both(s, (kernel){ FAL_ACTIVATION_F16, 0, 8 }, NULL); }
 
+/* Float32 with minima taken out: over 32 columns the sum of codes and that of minima, either far larger than their difference where
+   one activation outweighs the others and its weight is small. */
+static void minima_apart(fal_scene *s)
+{
+    for (int r = 0; r < 2; r++) {
+        char name[32];
+        snprintf(name, sizeof name, "r%d.in.w", r);
+        const unsigned char *blocks = fal_draft_find(s->got, name)->data;
+        snprintf(name, sizeof name, "r%d.in.x", r);
+        float *x = fal_draft_f32(s->got, name), whole[COLUMNS], codes[COLUMNS];
+        snprintf(name, sizeof name, "r%d.out.y", r);
+        float *y = fal_draft_f32(s->got, name);
+        const size_t bytes = fal_type_row_bytes(FAL_TYPE_Q4_K, COLUMNS);
+        unsigned char row[2048];
+        ck_assert_uint_le(bytes, sizeof row);
+        for (size_t c = 0; c < TOKENS * COLUMNS; c++) x[c] *= c % COLUMNS == COLUMNS - 3 ? 12345.678f : 0.001f;
+        for (size_t i = 0; i < TOKENS * ROWS; i++) {
+            memcpy(row, blocks + i % ROWS * bytes, bytes);
+            fal_dequant_find(FAL_TYPE_Q4_K)(row, COLUMNS / 256, whole);
+            for (size_t b = 0; b < COLUMNS / 256; b++) row[144 * b + 2] = row[144 * b + 3] = 0; /* dmin */
+            fal_dequant_find(FAL_TYPE_Q4_K)(row, COLUMNS / 256, codes);
+            volatile float sum = 0, of_codes = 0, of_minima = 0;
+            for (size_t c = 0; c < COLUMNS; c++) {
+                of_codes += codes[c] * x[i / ROWS * COLUMNS + c];
+                of_minima += (whole[c] - codes[c]) * x[i / ROWS * COLUMNS + c];
+                if ((c + 1) % 32) continue;
+                sum += of_codes + of_minima;
+                of_codes = of_minima = 0;
+            }
+            y[i] = sum;
+        }
+    }
+}
+
 /* ---- bugs --------------------------------------------------------------------------------------------------------- */
 
 static void swap_pairs(size_t row, float *w, float *x)
@@ -305,6 +339,7 @@ const fal_trial fal_trials_arithmetic[] = {
     { J, "the reference's own arithmetic", make_f64, NULL, S, "rounding as declared: activations f32, sums f64" },
     { J, "float32 sums in a tree", make_f32, tree_f32, S, "rounding as declared: activations f32, sums f32" },
     { J, "float32 sums in a chain", make_f32, chain_f32, S, "rounding as declared" },
+    { J, "float32 sums with minima taken out", make_f32, minima_apart, S, "rounding as declared" },
     { J, "what declares nothing is taken as float32", make_silent, tree_f32, S, "rounding as taken, as none is declared" },
     { J, "float64 sums declared float32 are marked", make_f32, NULL, S, "far better than declared (activations f32, sums f32): fits activations f32, sums f64" },
     { J, "float64 sums declared float32, two-sided", make_strict, NULL, F, "far better than declared" },
