@@ -170,13 +170,18 @@ static bool form_softmax(const fal_op_case *c, int r, double *want, size_t n)
     return true;
 }
 
+static double silu(double g)
+{
+    return g / (1 + exp(-g));
+}
+
 static bool form_swiglu(const fal_op_case *c, int r, double *want, size_t n)
 {
     int64_t n_rows = -1, n_ff = -1;
     const fal_obs_tensor *const gate = fal_op_in_shape(c, r, "gate", FAL_DTYPE_F32, 2, &n_rows, &n_ff);
     const fal_obs_tensor *const up = gate ? fal_op_in_shape(c, r, "up", FAL_DTYPE_F32, 2, &n_rows, &n_ff) : NULL;
     if (!up || !fits(c, r, n, n_rows * n_ff)) return false;
-    for (int64_t i = 0; i < n_rows * n_ff; i++) want[i] = at(gate, i) / (1 + exp(-at(gate, i))) * at(up, i);
+    for (int64_t i = 0; i < n_rows * n_ff; i++) want[i] = silu(at(gate, i)) * at(up, i);
     return true;
 }
 
@@ -197,17 +202,12 @@ static bool form_moe_sum(const fal_op_case *c, int r, double *want, size_t n)
     return true;
 }
 
-static bool form_moe_matmul(const fal_op_case *c, int r, double *want, size_t n)
+/* Products of each slot's expert, w [n_expert, n_out, n_in], with the slot's row of x, or its token's. */
+static bool expert_products(const fal_op_case *c, int r, const fal_obs_tensor *w, const fal_obs_tensor *ids, const fal_obs_tensor *x,
+                            bool per_slot, double *want)
 {
-    int64_t n_expert = -1, n_out = -1, n_in = -1, n_tokens = -1, n_used = -1;
-    const bool per_slot = fal_op_number(c, r, "x_per_slot", 0) > 0;
-    const fal_obs_tensor *const w = fal_op_in_shape(c, r, "w", FAL_DTYPE_F32, 3, &n_expert, &n_out, &n_in);
-    const fal_obs_tensor *const ids = w ? fal_op_in_shape(c, r, "ids", FAL_DTYPE_I32, 2, &n_tokens, &n_used) : NULL;
-    const fal_obs_tensor *const x = !ids       ? NULL
-                                    : per_slot ? fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 3, &n_tokens, &n_used, &n_in)
-                                               : fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 2, &n_tokens, &n_in);
-    if (!x || !fits(c, r, n, n_tokens * n_used * n_out)) return false;
-    for (int64_t ts = 0; ts < n_tokens * n_used; ts++) {
+    const int64_t n_expert = w->ne[0], n_out = w->ne[1], n_in = w->ne[2], n_used = ids->ne[1];
+    for (int64_t ts = 0; ts < ids->ne[0] * n_used; ts++) {
         const double id = at(ids, ts);
         const int64_t x_at = (per_slot ? ts : ts / n_used) * n_in;
         if (!(id >= 0 && id < (double)n_expert))
@@ -222,28 +222,32 @@ static bool form_moe_matmul(const fal_op_case *c, int r, double *want, size_t n)
     return true;
 }
 
+static bool form_moe_matmul(const fal_op_case *c, int r, double *want, size_t n)
+{
+    int64_t n_expert = -1, n_out = -1, n_in = -1, n_tokens = -1, n_used = -1;
+    const bool per_slot = fal_op_number(c, r, "x_per_slot", 0) > 0;
+    const fal_obs_tensor *const w = fal_op_in_shape(c, r, "w", FAL_DTYPE_F32, 3, &n_expert, &n_out, &n_in);
+    const fal_obs_tensor *const ids = w ? fal_op_in_shape(c, r, "ids", FAL_DTYPE_I32, 2, &n_tokens, &n_used) : NULL;
+    const fal_obs_tensor *const x = !ids       ? NULL
+                                    : per_slot ? fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 3, &n_tokens, &n_used, &n_in)
+                                               : fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 2, &n_tokens, &n_in);
+    return x && fits(c, r, n, n_tokens * n_used * n_out) && expert_products(c, r, w, ids, x, per_slot, want);
+}
+
 static bool form_moe_swiglu(const fal_op_case *c, int r, double *want, size_t n)
 {
     int64_t n_expert = -1, n_ff = -1, n_embd = -1, n_tokens = -1, n_used = -1;
-    const fal_obs_tensor *const gate = fal_op_in_shape(c, r, "w_gate", FAL_DTYPE_F32, 3, &n_expert, &n_ff, &n_embd);
-    const fal_obs_tensor *const up = gate ? fal_op_in_shape(c, r, "w_up", FAL_DTYPE_F32, 3, &n_expert, &n_ff, &n_embd) : NULL;
-    const fal_obs_tensor *const ids = up ? fal_op_in_shape(c, r, "ids", FAL_DTYPE_I32, 2, &n_tokens, &n_used) : NULL;
+    const fal_obs_tensor *const w_gate = fal_op_in_shape(c, r, "w_gate", FAL_DTYPE_F32, 3, &n_expert, &n_ff, &n_embd);
+    const fal_obs_tensor *const w_up = w_gate ? fal_op_in_shape(c, r, "w_up", FAL_DTYPE_F32, 3, &n_expert, &n_ff, &n_embd) : NULL;
+    const fal_obs_tensor *const ids = w_up ? fal_op_in_shape(c, r, "ids", FAL_DTYPE_I32, 2, &n_tokens, &n_used) : NULL;
     const fal_obs_tensor *const x = ids ? fal_op_in_shape(c, r, "x", FAL_DTYPE_F32, 2, &n_tokens, &n_embd) : NULL;
     if (!x || !fits(c, r, n, n_tokens * n_used * n_ff)) return false;
-    for (int64_t ts = 0; ts < n_tokens * n_used; ts++) {
-        const double id = at(ids, ts);
-        if (!(id >= 0 && id < (double)n_expert))
-            return fal_stop(c->out, FAL_ERROR, "request %d: in.ids names expert %.0f of %lld", r, id, (long long)n_expert);
-        for (int64_t o = 0; o < n_ff; o++) {
-            double g = 0, u = 0;
-            for (int64_t i = 0; i < n_embd; i++) {
-                g += at(gate, ((int64_t)id * n_ff + o) * n_embd + i) * at(x, ts / n_used * n_embd + i);
-                u += at(up, ((int64_t)id * n_ff + o) * n_embd + i) * at(x, ts / n_used * n_embd + i);
-            }
-            want[ts * n_ff + o] = g / (1 + exp(-g)) * u;
-        }
-    }
-    return true;
+    double *const gate = malloc((n ? n : 1) * sizeof *gate);
+    if (!gate) return fal_stop(c->out, FAL_ERROR, "out of memory while judging %zu elements", n);
+    const bool ok = expert_products(c, r, w_gate, ids, x, false, gate) && expert_products(c, r, w_up, ids, x, false, want);
+    for (size_t i = 0; ok && i < n; i++) want[i] *= silu(gate[i]);
+    free(gate);
+    return ok;
 }
 
 /* Expert ids of one token: largest probability first, ties to the lower id; or the pinned ones. */

@@ -117,17 +117,23 @@ bool fal_model_norm(const fal_op_case *c, int r, const fal_arithmetic *a, fal_er
     return true;
 }
 
+/* Mean square of what rounds between gate g, up u and their result y: exp, sum, division and product. */
+static double swiglu_roundings(double g, double u, double y, fal_sum sum)
+{
+    const double e = exp(-g), share = e < INFINITY ? e / (1 + e) : 1; /* how much of the error of exp arrives */
+    /* exp overflows from -88.7 down, where silu is still |g| / FLT_MAX; smaller results may be flushed */
+    const double range = square(g / FLT_MAX * u) + square(FLT_MIN * u);
+    return fal_roundings(y, 3 + square(2 * EXP_ULPS * share), sum) + range;
+}
+
 bool fal_model_swiglu(const fal_op_case *c, int r, const fal_arithmetic *a, fal_error_model *m)
 {
     const fal_obs_tensor *const gate = fal_op_in(c, r, "gate"), *const up = gate ? fal_op_in(c, r, "up") : NULL;
     if (!up) return false;
     if (gate->n != m->n || up->n != m->n) return fal_stop(c->out, FAL_ERROR, "request %d: in.gate and in.up differ in size", r);
     for (size_t i = 0; i < m->n; i++) {
-        const double g = at(gate, i), e = exp(-g), y = g / (1 + e) * at(up, i);
-        const double share = e < INFINITY ? e / (1 + e) : 1; /* how much of the error of exp arrives */
-        /* exp overflows from -88.7 down, where silu is still |g| / FLT_MAX; smaller results may be flushed */
-        const double range = square(g / FLT_MAX * at(up, i)) + square(FLT_MIN * at(up, i));
-        fal_error_put(m, i, y, y, fal_roundings(y, 3 + square(2 * EXP_ULPS * share), a->sum) + range, 0, 0);
+        const double g = at(gate, i), u = at(up, i), y = g / (1 + exp(-g)) * u;
+        fal_error_put(m, i, y, y, swiglu_roundings(g, u, y, a->sum), 0, 0);
     }
     return true;
 }
@@ -150,13 +156,12 @@ bool fal_model_moe_swiglu(const fal_op_case *c, int r, const fal_arithmetic *a, 
     for (size_t i = 0; ok && i < m->n; i++) {
         double slope;
         const double g = gate.declared[i], u = up.declared[i], exact = silu(gate.exact[i], &slope) * up.exact[i];
-        const double act = silu(g, &slope), e = exp(-g), share = e < INFINITY ? e / (1 + e) : 1;
+        const double act = silu(g, &slope);
         const double of_gate = square(slope * u), of_up = square(act), both = square(slope);
-        const double range = square(g / FLT_MAX * u) + square(FLT_MIN * u); /* as for swiglu */
         const double high = of_gate * gate.high[i] + of_up * up.high[i] + both * gate.high[i] * up.high[i];
         const double low = of_gate * gate.low[i] + of_up * up.low[i];
         const double noise = of_gate * gate.noise[i] + of_up * up.noise[i] + both * gate.noise[i] * up.noise[i];
-        fal_error_put(m, i, exact, act * u, high + fal_roundings(act * u, 3 + square(2 * EXP_ULPS * share), a->sum) + range, low, noise);
+        fal_error_put(m, i, exact, act * u, high + swiglu_roundings(g, u, act * u, a->sum), low, noise);
     }
     fal_error_model_free(&up);
     fal_error_model_free(&gate);

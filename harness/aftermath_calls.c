@@ -2,13 +2,12 @@
 #include "harness/aftermath_parts.h"
 
 #include "harness/evidence.h"
+#include "harness/revision.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-extern const char fal_revision[]; /* made by the build */
 
 enum { MOST_CAPSULES = 8 };
 

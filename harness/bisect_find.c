@@ -1,12 +1,11 @@
 /* Looking into broken ops: the weight's expert, row and block, and the capsule of the first one that fails by itself. */
 #include "harness/bisect.h"
+#include "harness/revision.h"
 #include "harness/text.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-extern const char fal_revision[]; /* made by the build */
 
 enum {
     MOST_WHOLES = 4,

@@ -17,9 +17,14 @@ int fal_call_int(const fal_call *c, const char *name, int fallback)
     return f && f->kind != FAL_FIELD_ARRAY && f->kind != FAL_FIELD_FLOAT ? f->i : fallback;
 }
 
+bool fal_is_weight_name(const char *name)
+{
+    return strcmp(name, "w") == 0 || strcmp(name, "w_gate") == 0 || strcmp(name, "w_up") == 0;
+}
+
 bool fal_call_is_weight(const fal_call *c, const char *name)
 {
-    return fal_call_find(c, "type") != NULL && (strcmp(name, "w") == 0 || strcmp(name, "w_gate") == 0 || strcmp(name, "w_up") == 0);
+    return fal_call_find(c, "type") != NULL && fal_is_weight_name(name);
 }
 
 static double share_of(double part, double whole)

@@ -31,6 +31,8 @@ typedef struct {
 const fal_field *fal_call_find(const fal_call *c, const char *name);
 /* what    An integer field, or fallback when the op has none of that name. */
 int fal_call_int(const fal_call *c, const char *name, int fallback);
+/* what    Whether an array of that name holds weights, in an op that has a type of them (norms have none). */
+bool fal_is_weight_name(const char *name);
 /* what    Whether the array of that name holds weights in the type of the call. */
 bool fal_call_is_weight(const fal_call *c, const char *name);
 /* what    Bytes that any implementation of the op must read and write: whole arrays, but of expert weights the chosen

@@ -1,5 +1,6 @@
 /* Capsules in memory and as files; a file may come from anywhere, so every name, number, shape and id is checked. */
 #include "harness/capsule.h"
+#include "harness/revision.h"
 
 #include "harness/digest.h"
 #include "harness/fixture.h"
@@ -9,8 +10,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-extern const char fal_revision[]; /* made by the build */
 
 enum { FORMAT = 1 };
 

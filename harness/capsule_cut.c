@@ -1,6 +1,8 @@
 /* Cutting capsules: which arrays of an op have which axes, and the same call over a part of them. */
 #include "harness/capsule.h"
 
+#include "harness/call.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,7 +168,7 @@ static const char *axes_of(const fal_capsule *c, const op_axes *o, const char *n
 
 static bool is_weight(const fal_capsule *c, const char *name)
 {
-    return fal_capsule_type(c)[0] && (strcmp(name, "w") == 0 || strcmp(name, "w_gate") == 0 || strcmp(name, "w_up") == 0);
+    return fal_capsule_type(c)[0] && fal_is_weight_name(name);
 }
 
 int fal_capsule_unit(const fal_capsule *c)

@@ -224,16 +224,6 @@ fal_status fal_cmd_check_globs(const fal_cmd_args *args, const fal_contract_set 
     return FAL_OK;
 }
 
-fal_status fal_cmd_print_json(json_t *j, FILE *f, fal_error *err)
-{
-    char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(j);
-    if (!text) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
-    fprintf(f, "%s\n", text);
-    free(text);
-    return FAL_OK;
-}
-
 fal_status fal_cmd_flush(FILE *f, const char *command, fal_error *err)
 {
     if (fflush(f) == 0 && !ferror(f)) return FAL_OK;

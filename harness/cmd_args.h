@@ -48,8 +48,6 @@ fal_status fal_cmd_load(const fal_cmd_args *args, const fal_cmd_env *env, fal_co
 /* what    Whether the globs of --contract take this contract; and an error for a glob that takes none. */
 bool fal_cmd_takes(const fal_cmd_args *args, const fal_contract *c);
 fal_status fal_cmd_check_globs(const fal_cmd_args *args, const fal_contract_set *set, fal_error *err);
-/* what    JSON as text with a newline at its end; takes j. */
-fal_status fal_cmd_print_json(json_t *j, FILE *f, fal_error *err);
 /* what    FAL_ERR_OUTPUT when what was printed did not arrive. */
 fal_status fal_cmd_flush(FILE *f, const char *command, fal_error *err);
 

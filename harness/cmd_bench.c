@@ -1,5 +1,6 @@
 /* falsify bench: greedy decode of one or more variants of a backend, interleaved run by run on one device. */
 #include "harness/cmd.h"
+#include "harness/evidence.h"
 #include "harness/nvml.h"
 #include "harness/text.h"
 #include "harness/throughput.h"
@@ -340,15 +341,6 @@ static void print(const bench *b, FILE *f)
     fprintf(f, "peak resident memory %.1f MB\n", 1e-6 * peak_resident());
 }
 
-static json_t *safe_text(const char *s)
-{
-    fal_text t = { 0 };
-    fal_text_add_safe(&t, s, strlen(s));
-    json_t *j = json_string(fal_text_str(&t));
-    fal_text_free(&t);
-    return j;
-}
-
 static fal_status print_json(const bench *b, FILE *f, fal_error *err)
 {
     const arguments *a = b->a;
@@ -370,20 +362,15 @@ static fal_status print_json(const bench *b, FILE *f, fal_error *err)
                                               (json_int_t)e->n_differ, "sorted_tokens_per_s", rates));
     }
     json_t *j = json_pack("{s:s, s:o, s:o, s:f, s:i, s:i, s:i, s:b, s:o, s:s, s:o, s:o, s:o, s:f, s:o}", "backend",
-                          b->backend->name, "device", safe_text(b->device.name), "model", safe_text(a->model),
+                          b->backend->name, "device", fal_json_shown(b->device.name), "model", fal_json_shown(a->model),
                           "tensor_bytes", (double)b->model->tensor_bytes, "context", a->context, "n_tokens",
                           a->n_tokens, "runs", a->n_runs, "resident", (int)b->resident, "read_gb_per_s",
                           b->read_gb_per_s > 0 ? json_real(b->read_gb_per_s) : json_null(), "slowdowns", reasons,
-                          "no_nvml", b->nvml ? json_null() : safe_text(b->no_nvml.message), "sm_mhz",
+                          "no_nvml", b->nvml ? json_null() : fal_json_shown(b->no_nvml.message), "sm_mhz",
                           b->after.has_clocks ? json_integer(b->after.sm_mhz) : json_null(), "memory_mhz",
                           b->after.has_clocks ? json_integer(b->after.memory_mhz) : json_null(), "peak_resident_bytes",
                           peak_resident(), "variants", list);
-    char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(10)) : NULL;
-    json_decref(j);
-    if (!text) return fal_fail(err, FAL_ERR_MEMORY, NULL, "bench: no memory for JSON");
-    fprintf(f, "%s\n", text);
-    free(text);
-    return FAL_OK;
+    return fal_json_print(j, f, err);
 }
 
 static bool has_variant(const fal_backend *backend, const char *variant)

@@ -1,5 +1,6 @@
 /* falsify bisect: which op diverges first, for the prompts of the contracts or one of the command line. */
 #include "harness/bisect.h"
+#include "harness/evidence.h"
 #include "harness/prepare.h"
 #include "harness/text.h"
 
@@ -188,14 +189,7 @@ static fal_status bisect_all(const fal_prepared *p, const fal_cmd_env *env, int 
             snprintf(hint, sizeof hint, "%s", t->n == 0 && t->hint ? t->hint : "");
         }
     }
-    if (!st && all) {
-        char *text = json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-        if (text)
-            fprintf(env->out, "%s\n", text);
-        else
-            st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
-        free(text);
-    }
+    if (!st && all) st = fal_json_print(json_incref(all), env->out, err);
     if (!st && *status) {
         snprintf(err->message, sizeof err->message, "%s", reason);
         snprintf(err->hint, sizeof err->hint, "%s", hint);

@@ -1,6 +1,7 @@
 /* falsify devices: what each backend could run on, or why it cannot. */
 #include "harness/cmd.h"
 #include "harness/devices.h"
+#include "harness/evidence.h"
 #include "harness/report.h"
 #include "harness/text.h"
 
@@ -14,16 +15,6 @@ static const char usage[] =
     "Lists the devices of every backend, with the index, name and UUID that --device takes.\n"
     "Drivers are asked in a child process each; --here NAME asks one backend in this process.\n";
 
-static fal_status print_json(json_t *j, FILE *f, fal_error *err)
-{
-    char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
-    json_decref(j);
-    if (!text) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
-    fprintf(f, "%s\n", text);
-    free(text);
-    return FAL_OK;
-}
-
 static fal_status ask_here(const char *name, FILE *f, fal_error *err)
 {
     const fal_backend *b = fal_backend_find(name);
@@ -34,7 +25,7 @@ static fal_status ask_here(const char *name, FILE *f, fal_error *err)
     if (!p) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for devices");
     p->backend = b;
     fal_probe_here(p);
-    const fal_status st = print_json(fal_probe_to_json(p), f, err);
+    const fal_status st = fal_json_print(fal_probe_to_json(p), f, err);
     free(p);
     return st;
 }
@@ -88,7 +79,7 @@ int fal_cmd_devices(int argc, char **argv, const fal_cmd_env *env, fal_error *er
     if (!all) return fal_exit_status(fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for devices"));
     fal_probes_ask(all, NULL, env->program, PROBE_SECONDS, env->stop);
     if (json)
-        st = print_json(json_pack("{s:o}", "backends", fal_report_probes_json(all)), env->out, err);
+        st = fal_json_print(json_pack("{s:o}", "backends", fal_report_probes_json(all)), env->out, err);
     else
         print_table(all, env->out);
     free(all);

@@ -209,7 +209,7 @@ static fal_status diff(const fal_cmd_args *args, const fal_cmd_env *env, int *st
     if (!st) st = make_pairs(&w, args, err);
     for (int i = 0; !st && i < w.n; i++) st = compare(&w, &w.pairs[i], err);
     if (!st && strcmp(args->format, "json") == 0) {
-        st = fal_cmd_print_json(diff_json(&w), env->out, err);
+        st = fal_json_print(diff_json(&w), env->out, err);
     } else if (!st) {
         for (int i = 0; i < w.n; i++) print_pair(&w.pairs[i], args, env->out);
         fprintf(env->out,

@@ -281,13 +281,7 @@ static fal_status compare_folders(const arguments *a, const fal_cmd_env *env, in
         json_t *j = json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:O}", "sigma", a->sigma, "compared",
                               (json_int_t)t.compared, "drifted", (json_int_t)t.drifted, "lost", (json_int_t)t.lost,
                               "only_old", (json_int_t)t.only_old, "only_new", (json_int_t)t.only_new, "changes", list);
-        char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-        if (text)
-            fprintf(env->out, "%s\n", text);
-        else
-            st = fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
-        free(text);
-        json_decref(j);
+        st = fal_json_print(j, env->out, err);
     } else if (!st)
         fprintf(env->out, "compared %zu = steady %zu + drifted %zu + lost %zu; only old %zu, only new %zu\n",
                 t.compared, t.compared - t.drifted - t.lost, t.drifted, t.lost, t.only_old, t.only_new);

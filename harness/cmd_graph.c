@@ -129,7 +129,7 @@ static fal_status work(const fal_cmd_args *args, const fal_cmd_env *env, fal_err
     if (!st && strcmp(args->format, "dot") == 0)
         print_dot(g, env->out);
     else if (!st && strcmp(args->format, "json") == 0)
-        st = fal_cmd_print_json(graph_json(g), env->out, err);
+        st = fal_json_print(graph_json(g), env->out, err);
     else if (!st)
         print_text(g, env->out);
     if (!st && (g->n_circles || g->n_missing))

@@ -2,11 +2,12 @@
 #include "harness/cmd.h"
 
 #include "harness/cmd_list.h"
+#include "harness/revision.h"
 #include "harness/text.h"
 
 #include <string.h>
 
-extern const char fal_revision[], fal_cu_toolkit[], fal_cu_archs[]; /* made by the build */
+extern const char fal_cu_toolkit[], fal_cu_archs[]; /* made by the build */
 
 static const fal_cmd commands[] = {
     { "run", fal_cmd_run, "run the plan: observe, judge, write evidence, report" },

@@ -1,5 +1,6 @@
 /* falsify ids [PATHS]: does every id still mean what it meant when it was locked? */
 #include "harness/cmd_args.h"
+#include "harness/evidence.h"
 #include "harness/findings.h"
 #include "harness/ids.h"
 #include "harness/text.h"
@@ -142,7 +143,7 @@ static fal_status work(const fal_cmd_args *args, const fal_cmd_env *env, fal_err
     if (ids && (!st || st == FAL_ERR_INPUT)) {
         fal_error ignored = { 0 };
         if (strcmp(args->format, "json") == 0)
-            fal_cmd_print_json(ids_json(ids), env->out, st ? &ignored : err);
+            fal_json_print(ids_json(ids), env->out, st ? &ignored : err);
         else
             print_text(ids, args->verbose, updated, lock, env->out);
     }

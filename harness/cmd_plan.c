@@ -1,21 +1,10 @@
 /* falsify plan: every case before anything runs, and why it will or will not run. */
+#include "harness/evidence.h"
 #include "harness/prepare.h"
 #include "harness/report.h"
+#include "harness/revision.h"
 
 #include <stdlib.h>
-
-extern const char fal_revision[];
-
-static fal_status print_json(const fal_plan *plan, const fal_report_options *o, FILE *f, fal_error *err)
-{
-    json_t *j = fal_report_plan_json(plan, o);
-    char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
-    json_decref(j);
-    if (!text) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
-    fprintf(f, "%s\n", text);
-    free(text);
-    return FAL_OK;
-}
 
 int fal_cmd_plan(int argc, char **argv, const fal_cmd_env *env, fal_error *err)
 {
@@ -31,7 +20,7 @@ int fal_cmd_plan(int argc, char **argv, const fal_cmd_env *env, fal_error *err)
                                        .revision = fal_revision,
                                        .colour = fal_wants_colour(&p.options, env, env->out_is_terminal) };
         if (p.options.json)
-            st = print_json(p.plan, &o, env->out, err);
+            st = fal_json_print(fal_report_plan_json(p.plan, &o), env->out, err);
         else
             fal_report_plan(p.plan, &o, env->out);
     }

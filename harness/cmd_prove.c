@@ -3,12 +3,11 @@
 #include "harness/prepare.h"
 #include "harness/prove.h"
 #include "harness/report.h"
+#include "harness/revision.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-extern const char fal_revision[];
 
 static void list(FILE *f)
 {
@@ -31,12 +30,7 @@ static fal_status print_json(const fal_matrix *m, FILE *f, fal_error *err)
         json_t *j = fal_matrix_json(m, backends[b]->name, fal_revision, &why);
         if (j) json_array_append_new(all, j);
     }
-    char *text = json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    json_decref(all);
-    if (!text) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
-    fprintf(f, "%s\n", text);
-    free(text);
-    return FAL_OK;
+    return fal_json_print(all, f, err);
 }
 
 /* A falsifier can only be called mistrusted when it saw all that it could have killed. */

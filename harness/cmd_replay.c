@@ -340,10 +340,8 @@ int fal_cmd_replay(int argc, char **argv, const fal_cmd_env *env, fal_error *err
     if (all) {
         json_t *j = json_pack("{s:s, s:s, s:s, s:O?, s:o}", "capsule", a.path, "op", c->op, "judge", c->judge, "origin",
                               c->origin, "replays", all);
-        char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-        if (text) fprintf(env->out, "%s\n", text);
-        free(text);
-        json_decref(j);
+        fal_error unprinted = { 0 }; /* what the replays said goes before it */
+        if (fal_json_print(j, env->out, &unprinted) && !status) status = fal_exit_status(fal_fail(err, FAL_ERR_MEMORY, NULL, "%s", unprinted.message));
     }
     fal_observation_close(file);
     fal_capsule_free(c);

@@ -4,11 +4,10 @@
 #include "harness/prepare.h"
 #include "harness/prove.h"
 #include "harness/report.h"
+#include "harness/revision.h"
 #include "harness/text.h"
 
 #include <stdlib.h>
-
-extern const char fal_revision[];
 
 static fal_status print_json(const fal_run *run, const fal_report_options *o, const fal_aftermath *after, FILE *f, fal_error *err)
 {
@@ -16,12 +15,7 @@ static fal_status print_json(const fal_run *run, const fal_report_options *o, co
     json_t *bisects = json_array();
     for (int i = 0; i < after->n; i++) json_array_append_new(bisects, fal_bisect_json(after->bisects[i]));
     json_object_set_new(j, "bisects", bisects);
-    char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(j);
-    if (!text) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
-    fprintf(f, "%s\n", text);
-    free(text);
-    return FAL_OK;
+    return fal_json_print(j, f, err);
 }
 
 /* Bisections stand behind the failures that led to them. */

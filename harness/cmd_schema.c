@@ -1,6 +1,7 @@
 /* falsify schema: the schema of contracts for editors. */
 #include "harness/cmd.h"
 #include "harness/contract_schema.h"
+#include "harness/evidence.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +22,5 @@ int fal_cmd_schema(int argc, char **argv, const fal_cmd_env *env, fal_error *err
     if (argc > 1)
         return fal_exit_status(
             fal_fail(err, FAL_ERR_USAGE, usage, "schema takes no arguments, found '%.60s'", argv[1]));
-    json_t *schema = fal_contract_schema();
-    char *text = schema ? json_dumps(schema, JSON_INDENT(1)) : NULL;
-    json_decref(schema);
-    if (!text) return fal_exit_status(fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for the schema"));
-    fprintf(env->out, "%s\n", text);
-    free(text);
-    return 0;
+    return fal_exit_status(fal_json_print(fal_contract_schema(), env->out, err));
 }

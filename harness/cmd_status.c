@@ -1,5 +1,6 @@
 /* falsify status and coverage: what evidence says that the claims are, beside what the files say. */
 #include "harness/awaited.h"
+#include "harness/evidence.h"
 #include "harness/findings.h"
 #include "harness/freshness.h"
 #include "harness/run.h"
@@ -259,7 +260,7 @@ int fal_cmd_status(int argc, char **argv, const fal_cmd_env *env, fal_error *err
             if (strcmp(w.args.format, "json") == 0) {
                 json_t *j = fal_status_json(&r);
                 json_object_set_new(j, "exit", json_integer(status));
-                st = fal_cmd_print_json(j, env->out, err);
+                st = fal_json_print(j, env->out, err);
             } else if (strcmp(w.args.format, "markdown") == 0) {
                 fal_status_markdown(&r, env->out);
             } else {
@@ -295,7 +296,7 @@ int fal_cmd_coverage(int argc, char **argv, const fal_cmd_env *env, fal_error *e
     } else if (!st) {
         const fal_status_report r = { &w.args, w.set, w.records, w.derived, &w.awaited, w.fresh };
         if (strcmp(w.args.format, "json") == 0)
-            st = fal_cmd_print_json(fal_coverage_json(&r), env->out, err);
+            st = fal_json_print(fal_coverage_json(&r), env->out, err);
         else if (strcmp(w.args.format, "markdown") == 0)
             fal_coverage_markdown(&r, env->out);
         else

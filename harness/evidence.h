@@ -44,6 +44,10 @@ json_t *fal_json_number(double v);
 json_t *fal_json_u64(uint64_t v);
 /* what    Text that need not be UTF-8 as a JSON string; invalid bytes become "?". */
 json_t *fal_json_text(const char *s);
+/* what    The same of a driver's or a file's text, without control characters: fit to be printed. */
+json_t *fal_json_shown(const char *s);
+/* what    JSON as text with a newline at its end; takes j, which may be NULL when memory ran out. refuses FAL_ERR_MEMORY */
+fal_status fal_json_print(json_t *j, FILE *f, fal_error *err);
 /* what    A limit as JSON: {"max": 1e-6, "warn": 5e-7}. */
 json_t *fal_json_limit(const fal_limit *l);
 /* what    Parameters as JSON object. */

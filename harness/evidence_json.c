@@ -42,6 +42,25 @@ json_t *fal_json_text(const char *s)
     return j;
 }
 
+json_t *fal_json_shown(const char *s)
+{
+    fal_text t = { 0 };
+    fal_text_add_safe(&t, s, strlen(s));
+    json_t *j = json_string(fal_text_str(&t));
+    fal_text_free(&t);
+    return j;
+}
+
+fal_status fal_json_print(json_t *j, FILE *f, fal_error *err)
+{
+    char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(j);
+    if (!text) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
+    fprintf(f, "%s\n", text);
+    free(text);
+    return FAL_OK;
+}
+
 json_t *fal_json_limit(const fal_limit *l)
 {
     static const char *const names[] = {

@@ -2,6 +2,7 @@
 #include "harness/candidate_parts.h"
 #include "harness/mutant.h"
 #include "harness/observe_state.h"
+#include "harness/revision.h"
 #include "harness/text.h"
 
 #include <errno.h>
@@ -9,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-extern const char fal_revision[]; /* made by the build */
 
 void fal_observe_mark(fal_observe_state *s, const char *fmt, ...)
 {

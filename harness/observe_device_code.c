@@ -1,7 +1,6 @@
 /* Observes the device code in the program: what its compiler said of every kernel, and which kernels the host asks for. */
 #include "harness/observe_state.h"
-
-extern const char fal_revision[]; /* made by the build */
+#include "harness/revision.h"
 
 static json_t *kernels_to_json(const fal_device_code *code)
 {

@@ -1,5 +1,6 @@
 /* Observes the program itself under a tool that watches what its kernels do: a script of the project runs it, and reports. */
 #include "harness/observe_state.h"
+#include "harness/revision.h"
 #include "harness/text.h"
 
 #include <errno.h>
@@ -11,8 +12,6 @@
 #include <unistd.h>
 
 extern char **environ;
-extern const char fal_revision[]; /* made by the build */
-
 enum { REPORT_BYTES = 1 << 20, TAIL_BYTES = 4000, SKIPPED = 77 };
 
 static const struct {

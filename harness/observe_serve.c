@@ -1,4 +1,5 @@
 /* The observer's main loop: specs come in as JSON lines, answers go out as JSON lines. */
+#include "harness/evidence.h"
 #include "harness/observe_state.h"
 #include "harness/observer_progress.h"
 #include "harness/text.h"
@@ -47,20 +48,10 @@ static fal_status observe_line(fal_observe_state *s, const char *line, size_t n,
     return st;
 }
 
-/* A driver's message may hold any bytes; JSON takes UTF-8 only. */
-static json_t *safe_text(const char *s)
-{
-    fal_text t = { 0 };
-    fal_text_add_safe(&t, s, strlen(s));
-    json_t *j = json_string(fal_text_str(&t));
-    fal_text_free(&t);
-    return j;
-}
-
 static fal_status answer(FILE *out, const fal_error *e, fal_status st, double seconds, fal_error *err)
 {
-    json_t *j = json_pack("{s:s, s:o, s:o, s:o, s:f}", "status", fal_status_name(st), "message", safe_text(e->message), "hint",
-                          safe_text(e->hint), "contract", safe_text(e->contract), "seconds", seconds);
+    json_t *j = json_pack("{s:s, s:o, s:o, s:o, s:f}", "status", fal_status_name(st), "message", fal_json_shown(e->message), "hint",
+                          fal_json_shown(e->hint), "contract", fal_json_shown(e->contract), "seconds", seconds);
     const bool ok = j && json_dumpf(j, out, JSON_COMPACT) == 0 && fputc('\n', out) != EOF && fflush(out) == 0;
     json_decref(j);
     return ok ? FAL_OK : fal_fail(err, FAL_ERR_OUTPUT, NULL, "the answer cannot be written");

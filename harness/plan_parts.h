@@ -68,6 +68,8 @@ fal_status fal_plan_add_specs(fal_plan_parts *p, fal_case *k, const fal_tokens *
 /* what    Brings the observations of one backend, variant and attempt together, the reference's first, so that a large
            model is loaded once for each. */
 fal_status fal_plan_group_specs(fal_plan_parts *p, fal_error *err);
+/* what    Observation i becomes number to[i]; cases and other observations follow. ordered: room for n_specs + 1, taken over. */
+void fal_plan_put_in_order(fal_plan_parts *p, fal_plan_spec *ordered, const int *to);
 
 /* plan_trial.c */
 /* what    Whether a check is about what the candidate computes. */

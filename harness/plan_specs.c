@@ -293,6 +293,23 @@ static void move(int *index, const int *to)
     if (*index >= 0) *index = to[*index];
 }
 
+void fal_plan_put_in_order(fal_plan_parts *p, fal_plan_spec *ordered, const int *to)
+{
+    for (int i = 0; i < p->n_specs; i++) {
+        ordered[to[i]] = p->specs[i];
+        move(&ordered[to[i]].inputs, to);
+        move(&ordered[to[i]].pin, to);
+    }
+    for (int i = 0; i < p->n_cases; i++) {
+        move(&p->cases[i].got, to);
+        move(&p->cases[i].want, to);
+        move(&p->cases[i].again, to);
+    }
+    free(p->specs);
+    p->specs = ordered;
+    p->cap_specs = p->n_specs + 1;
+}
+
 fal_status fal_plan_group_specs(fal_plan_parts *p, fal_error *err)
 {
     const int n = p->n_specs;
@@ -313,19 +330,7 @@ fal_status fal_plan_group_specs(fal_plan_parts *p, fal_error *err)
         for (int i = first; i < n; i++)
             if (to[i] < 0 && same_crew(&p->specs[first], &p->specs[i])) to[i] = n_placed++;
     }
-    for (int i = 0; i < n; i++) {
-        ordered[to[i]] = p->specs[i];
-        move(&ordered[to[i]].inputs, to);
-        move(&ordered[to[i]].pin, to);
-    }
-    for (int i = 0; i < p->n_cases; i++) {
-        move(&p->cases[i].got, to);
-        move(&p->cases[i].want, to);
-        move(&p->cases[i].again, to);
-    }
-    free(p->specs);
+    fal_plan_put_in_order(p, ordered, to);
     free(to);
-    p->specs = ordered;
-    p->cap_specs = n + 1;
     return FAL_OK;
 }

@@ -76,11 +76,6 @@ const fal_check *fal_plan_trial_check(fal_plan_parts *p, const fal_target *t, co
     return c;
 }
 
-static void move(int *index, const int *to)
-{
-    if (*index >= 0) *index = to[*index];
-}
-
 fal_status fal_plan_candidate_first(fal_plan_parts *p, fal_error *err)
 {
     const int n = p->n_specs;
@@ -93,22 +88,8 @@ fal_status fal_plan_candidate_first(fal_plan_parts *p, fal_error *err)
     }
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < n; i++)
-            if ((p->specs[i].spec.candidate == NULL) == (pass == 1)) {
-                to[i] = n_placed;
-                ordered[n_placed++] = p->specs[i];
-            }
-    for (int i = 0; i < n; i++) {
-        move(&ordered[i].inputs, to);
-        move(&ordered[i].pin, to);
-    }
-    for (int i = 0; i < p->n_cases; i++) {
-        move(&p->cases[i].got, to);
-        move(&p->cases[i].want, to);
-        move(&p->cases[i].again, to);
-    }
-    free(p->specs);
+            if ((p->specs[i].spec.candidate == NULL) == (pass == 1)) to[i] = n_placed++;
+    fal_plan_put_in_order(p, ordered, to);
     free(to);
-    p->specs = ordered;
-    p->cap_specs = n + 1;
     return FAL_OK;
 }

@@ -9,16 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static fal_status put(json_t *j, FILE *f, fal_error *err)
-{
-    char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
-    json_decref(j);
-    if (!text) return fal_fail(err, FAL_ERR_MEMORY, NULL, "no memory for JSON");
-    fprintf(f, "%s\n", text);
-    free(text);
-    return FAL_OK;
-}
-
 static json_t *counts_json(const fal_claim_counts *c)
 {
     return json_pack("{s:{s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i}}", "falsifiers", "total", c->falsifiers, "bound",
@@ -57,7 +47,7 @@ fal_status fal_validation_print_json(const fal_validation *v, FILE *f, fal_error
                                  "severity", fal_severity_name(d->severity), "source", fal_rule_get(d->rule_id)->source,
                                  "message", fal_json_text(d->message), "suggestion", fal_json_text(d->suggestion)));
     }
-    return put(json_pack("{s:s, s:s, s:{s:i, s:i, s:i}, s:o, s:{s:I, s:I, s:I}, s:o, s:o}", "falsify", FAL_VERSION,
+    return fal_json_print(json_pack("{s:s, s:s, s:{s:i, s:i, s:i}, s:o, s:{s:I, s:I, s:I}, s:o, s:o}", "falsify", FAL_VERSION,
                          "profile", fal_profile_name(v->profile), "files", "found", v->set->n_found, "read",
                          v->set->n_read, "valid", v->n_valid, "counts", counts_json(&v->all), "diagnosed", "errors",
                          (json_int_t)v->n_errors, "warnings", (json_int_t)v->n_warnings, "notes",
@@ -129,7 +119,7 @@ fal_status fal_validation_print_sarif(const fal_validation *v, FILE *f, fal_erro
 {
     json_t *results = json_array();
     for (size_t i = 0; i < v->diag.n; i++) json_array_append_new(results, result_json(&v->diag.items[i]));
-    return put(
+    return fal_json_print(
         json_pack("{s:s, s:s, s:[{s:{s:{s:s, s:s, s:o}}, s:s, s:[{s:b, s:{s:s, s:i, s:i, s:i, s:i, s:i}}], s:o}]}",
                   "$schema", "https://json.schemastore.org/sarif-2.1.0.json", "version", "2.1.0", "runs", "tool",
                   "driver", "name", "falsify", "version", FAL_VERSION, "rules", rules_json(v->profile), "columnKind",

@@ -125,18 +125,6 @@ static const change changes[] = {
     { "FORM-010", "status: DRAFT\n", "status: [DRAFT\n", NULL },
 };
 
-static fal_place place_of(const char *text, const char *at)
-{
-    fal_place p = { 1, 1 };
-    for (const char *s = text; s < at; s++) {
-        if (*s == '\n')
-            p.line++, p.column = 1;
-        else if (((unsigned char)*s & 0xC0) != 0x80)
-            p.column++;
-    }
-    return p;
-}
-
 static void load_pv(fal_test_loaded *l)
 {
     const char *path = fal_test_folder;
@@ -182,7 +170,7 @@ START_TEST(every_rule_fires)
     if (c->at) {
         const char *at = strstr(where, c->at);
         ck_assert_msg(at != NULL, "no '%s' behind the change to '%s'", c->at, c->to);
-        const fal_place p = place_of(text, at);
+        const fal_place p = fal_test_place(text, at);
         bool there = false;
         for (size_t i = 0; i < l.diag.n; i++)
             there |= strcmp(l.diag.items[i].rule, c->rule) == 0 && l.diag.items[i].place.line == p.line &&

@@ -265,18 +265,6 @@ static const change changes[] = {
     { "FORM-022", "max: 1.5e-5", "max: 15e-6", "15e-6" },
 };
 
-static fal_place place_of(const char *text, const char *at)
-{
-    fal_place p = { 1, 1 };
-    for (const char *s = text; s < at; s++) {
-        if (*s == '\n')
-            p.line++, p.column = 1;
-        else if (((unsigned char)*s & 0xC0) != 0x80)
-            p.column++;
-    }
-    return p;
-}
-
 START_TEST(every_rule_refuses)
 {
     const change *c = &changes[_i];
@@ -302,7 +290,7 @@ START_TEST(every_rule_refuses)
     if (c->at) {
         const char *at = strstr(where, c->at);
         ck_assert_msg(at != NULL, "no '%s' after the change", c->at);
-        const fal_place p = place_of(text, at);
+        const fal_place p = fal_test_place(text, at);
         ck_assert_msg(d->place.line == p.line && d->place.column == p.column,
                       "%s at %d:%d, expected %d:%d ('%s' -> '%s'): %s", c->rule, d->place.line, d->place.column, p.line,
                       p.column, c->from, c->to, d->message);

@@ -112,3 +112,15 @@ void fal_test_write_changed(const char *from, const char *to)
     free(other);
     free(base);
 }
+
+fal_place fal_test_place(const char *text, const char *at)
+{
+    fal_place p = { 1, 1 };
+    for (const char *s = text; s < at; s++) {
+        if (*s == '\n')
+            p.line++, p.column = 1;
+        else if (((unsigned char)*s & 0xC0) != 0x80)
+            p.column++;
+    }
+    return p;
+}

@@ -32,6 +32,8 @@ const fal_diagnosis *fal_test_find(const fal_test_loaded *l, const char *rule); 
 
 /* what    The text with the first occurrence of `from` replaced by `to`; *where is the change in it. To be freed. */
 char *fal_test_changed(const char *base, const char *from, const char *to, const char **where);
+/* what    Line and column of a place in a text, columns counted in characters of UTF-8. */
+fal_place fal_test_place(const char *text, const char *at);
 /* what    Writes every-key-v1 with that change, and what it depends on, into the folder. */
 void fal_test_write_changed(const char *from, const char *to);
 
