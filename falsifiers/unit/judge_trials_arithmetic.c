@@ -274,8 +274,36 @@ static void make_moe_swiglu(fal_scene *s)
 {
     static const char *const names[] = { "n_tokens", "n_expert", "n_expert_used", "n_embd", "n_ff" };
     s->shape[s->check.n_shapes++] = (fal_param){ "type", 0, "Q4_K" };
-    make_op(s, "moe_swiglu", names, (const double[]){ 4, 4, 2, 512, 33 }, 5);
+    make_op(s, "moe_swiglu", names, (const double[]){ TOKENS, 4, 2, COLUMNS, 33 }, 5);
 }
+
+/* Gate and up by this kernel, and silu in float32. */
+static void gate_and_up(fal_scene *s, const kernel *k)
+{
+    const size_t bytes = fal_type_row_bytes(FAL_TYPE_Q4_K, COLUMNS);
+    for (int r = 0; r < 2; r++) {
+        const void *in[4];
+        static const char *const names[] = { "in.w_gate", "in.w_up", "in.x", "in.ids" };
+        char name[32];
+        for (int i = 0; i < 4; i++) {
+            snprintf(name, sizeof name, "r%d.%s", r, names[i]);
+            in[i] = fal_draft_find(s->got, name)->data;
+        }
+        snprintf(name, sizeof name, "r%d.out.y", r);
+        float *y = fal_draft_f32(s->got, name), w[COLUMNS], sum[2];
+        for (size_t i = 0; i < (size_t)TOKENS * 2 * 33; i++) {
+            const size_t row = (size_t)((const int32_t *)in[3])[i / 33] * 33 + i % 33;
+            for (int part = 0; part < 2; part++) {
+                fal_dequant_find(FAL_TYPE_Q4_K)((const unsigned char *)in[part] + row * bytes, COLUMNS / 256, w);
+                sum[part] = product(w, (const float *)in[2] + i / 66 * COLUMNS, k);
+            }
+            y[i] = rounded(sum[0] / (1 + expf(-sum[0])) * sum[1], k->sum);
+        }
+    }
+}
+
+static void gate_and_up_f32(fal_scene *s) { gate_and_up(s, &(const kernel){ FAL_ACTIVATION_F32, 0, 1 }); }
+static void gate_and_up_f16(fal_scene *s) { gate_and_up(s, &(const kernel){ FAL_ACTIVATION_F32, 1, 1 }); }
 
 static void make_rmsnorm(fal_scene *s)
 {
@@ -377,6 +405,8 @@ const fal_trial fal_trials_arithmetic[] = {
     { J, "swiglu in f16", make_swiglu, in_halves, F, "fits activations f32, sums f16" },
     { J, "swiglu with one wrong sign", make_swiglu, wrong_sign, F, "a bug" },
     { J, "moe_swiglu", make_moe_swiglu, NULL, S, NULL },
+    { J, "moe_swiglu with float32 sums in a chain", make_moe_swiglu, gate_and_up_f32, S, "rounding as" },
+    { J, "moe_swiglu with f16 sums", make_moe_swiglu, gate_and_up_f16, F, "fits activations f32, sums f16" },
     { J, "moe_swiglu with one wrong sign", make_moe_swiglu, wrong_sign, F, "a bug" },
     { J, "rmsnorm", make_rmsnorm, NULL, S, NULL },
     { J, "rmsnorm in f16", make_rmsnorm, in_halves, F, "fits activations f32, sums f16" },
